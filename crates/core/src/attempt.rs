@@ -1,0 +1,256 @@
+//! Attempts: the ledger of paid submissions, and the order in which evidence about them counts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::failure::{Failure, FailureCode};
+use crate::id::{AccountId, AttemptNo, ClientRef, ExecutorId, Nonce, ProviderJobId};
+use crate::record::Record;
+use crate::state::StateName;
+use crate::time::Timestamp;
+
+/// What is known of one attempt. It only moves up: accepted beats everything, not accepted and unknown only replace less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(i16)]
+pub enum AttemptState {
+    /// The row is durable; it may or may not have been sent.
+    Intent = 1,
+    /// The provider has it, and its job waits for it.
+    Accepted = 2,
+    /// The provider does not have it.
+    NotAccepted = 3,
+    /// Sent, outcome unknown.
+    Unknown = 4,
+    /// It ended at the provider without a result.
+    FailedAtProvider = 5,
+    /// Given up: a policy or a person accepted the risk of paying twice.
+    Waived = 6,
+    /// The provider has it, but its job does not wait for it.
+    LateAccepted = 7,
+    /// Its result is stored.
+    Done = 8,
+}
+
+impl AttemptState {
+    /// All eight.
+    pub const ALL: [Self; 8] = [
+        Self::Intent,
+        Self::Accepted,
+        Self::NotAccepted,
+        Self::Unknown,
+        Self::FailedAtProvider,
+        Self::Waived,
+        Self::LateAccepted,
+        Self::Done,
+    ];
+
+    /// The number in both databases.
+    pub const fn number(self) -> i16 {
+        self as i16
+    }
+
+    /// From the number in a database.
+    pub fn from_number(number: i16) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.number() == number)
+    }
+
+    /// The word in timelines.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Intent => "intent",
+            Self::Accepted => "accepted",
+            Self::NotAccepted => "not_accepted",
+            Self::Unknown => "unknown",
+            Self::FailedAtProvider => "failed_at_provider",
+            Self::Waived => "waived",
+            Self::LateAccepted => "late_accepted",
+            Self::Done => "done",
+        }
+    }
+
+    /// We still wait to know or to have it. A job has at most one open attempt.
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Intent | Self::Accepted | Self::Unknown)
+    }
+
+    /// Sent or not, nobody knows.
+    pub const fn is_unresolved(self) -> bool {
+        matches!(self, Self::Intent | Self::Unknown)
+    }
+}
+
+/// Whether a refusal leaves room for another attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(i16)]
+pub enum Retry {
+    /// The request itself is at fault: no attempt will do better.
+    Never = 0,
+    /// The account is at fault (key, credit): another route may do better.
+    NextRoute = 1,
+    /// Worth trying again, and it counts.
+    Counted = 2,
+    /// It was not sent, or sent too fast: try again for as long as the budget knocks at closed doors.
+    Free = 3,
+}
+
+impl Retry {
+    /// From the number in a database.
+    pub fn from_number(number: i16) -> Option<Self> {
+        [Self::Never, Self::NextRoute, Self::Counted, Self::Free].into_iter().find(|r| *r as i16 == number)
+    }
+}
+
+/// Why an attempt was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// What the job fails with if there is no further attempt.
+    pub failure: Failure,
+    /// Whether there may be one.
+    pub retry: Retry,
+    /// The wait the provider asked for.
+    pub retry_after: Option<Duration>,
+}
+
+/// What is known of an attempt, whoever learned it and however late.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Evidence {
+    /// The provider has it under this name.
+    Accepted(ProviderJobId),
+    /// The provider does not have it.
+    NotAccepted(Rejection),
+    /// Nothing was proved (rule R9).
+    Unknown,
+}
+
+/// What a person, a policy or a retry decided about an attempt nobody could find out about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(i16)]
+pub enum Verdict {
+    /// Make another attempt and accept the risk of paying twice.
+    Resubmit = 1,
+    /// End the job as `submission_in_doubt`.
+    Fail = 2,
+    /// The client retried a finished job although this attempt may still be paid.
+    Retried = 3,
+}
+
+impl Verdict {
+    /// From the number in a database.
+    pub fn from_number(number: i16) -> Option<Self> {
+        [Self::Resubmit, Self::Fail, Self::Retried].into_iter().find(|v| *v as i16 == number)
+    }
+
+    /// The word in timelines.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Resubmit => "resubmit",
+            Self::Fail => "fail",
+            Self::Retried => "retried",
+        }
+    }
+}
+
+/// A recorded decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What.
+    pub verdict: Verdict,
+    /// Who took it: an API key's name, or `policy`.
+    pub by: Arc<str>,
+}
+
+/// One paid submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// From 1 within the job.
+    pub n: AttemptNo,
+    /// What is known.
+    pub state: AttemptState,
+    /// The incarnation that wrote the intent; only it may send (rule R4).
+    pub executor: ExecutorId,
+    /// The very execution that wrote the intent (rule R2).
+    pub nonce: Nonce,
+    /// Whose credential.
+    pub account: AccountId,
+    /// The provider's name for the model.
+    pub model: Arc<str>,
+    /// Carried in the submission (rule R6).
+    pub client_ref: ClientRef,
+    /// The provider's name for it, once accepted.
+    pub provider_job: Option<ProviderJobId>,
+    /// When the intent was committed.
+    pub intent_at: Timestamp,
+    /// After this no byte of the submission is written (rule R10).
+    pub send_deadline_at: Timestamp,
+    /// When it was accepted, refused or given up.
+    pub resolved_at: Option<Timestamp>,
+    /// Why it was not accepted.
+    pub rejection: Option<Rejection>,
+    /// What was decided while nobody knew.
+    pub decision: Option<Decision>,
+}
+
+/// What evidence does to an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Merge {
+    /// It was known already, or proves less than what is known.
+    Unchanged,
+    /// The attempt as it now is. `watch`: it is late, so it must have a watch row (T19).
+    Changed {
+        /// To be saved.
+        attempt: Attempt,
+        /// A watch row, due now, must exist.
+        watch: bool,
+    },
+    /// A second provider job for one attempt: no attempt accounts for it.
+    Orphan(ProviderJobId),
+}
+
+/// Merges evidence into an attempt of `record`'s job. Asks for no owner (rule R5) and may be repeated.
+///
+/// `claimed`: another attempt of the same account already has the provider job that `evidence` names. Such a submission
+/// serves the other video (the two requests are equal, or the provider merged them); this one was bought once and is free to try again.
+pub fn merge(record: &Record, attempt: &Attempt, evidence: &Evidence, claimed: bool, now: Timestamp) -> Merge {
+    match evidence {
+        Evidence::Accepted(provider_job) => match &attempt.provider_job {
+            Some(known) if known == provider_job => Merge::Unchanged,
+            Some(_) => Merge::Orphan(provider_job.clone()),
+            None if claimed => refuse(attempt, &served_elsewhere(), now),
+            None => accept(record, attempt, provider_job, now),
+        },
+        Evidence::NotAccepted(rejection) => refuse(attempt, rejection, now),
+        Evidence::Unknown if attempt.state == AttemptState::Intent => {
+            Merge::Changed { attempt: Attempt { state: AttemptState::Unknown, ..attempt.clone() }, watch: false }
+        }
+        Evidence::Unknown => Merge::Unchanged,
+    }
+}
+
+fn accept(record: &Record, attempt: &Attempt, provider_job: &ProviderJobId, now: Timestamp) -> Merge {
+    let latest = record.attempt.as_ref().is_some_and(|current| current.n == attempt.n);
+    let awaited = latest
+        && match attempt.state {
+            AttemptState::Intent | AttemptState::Unknown => !record.state.is_terminal(),
+            // A refusal that was none: revive it before the job buys again.
+            AttemptState::NotAccepted => record.state.name() == StateName::Queued,
+            _ => false,
+        };
+    let state = if awaited { AttemptState::Accepted } else { AttemptState::LateAccepted };
+    let provider_job = Some(provider_job.clone());
+    let attempt = Attempt { state, provider_job, resolved_at: Some(now), rejection: None, ..attempt.clone() };
+    Merge::Changed { attempt, watch: !awaited }
+}
+
+fn refuse(attempt: &Attempt, rejection: &Rejection, now: Timestamp) -> Merge {
+    if !attempt.state.is_unresolved() {
+        return Merge::Unchanged;
+    }
+    let rejection = Some(rejection.clone());
+    let attempt = Attempt { state: AttemptState::NotAccepted, rejection, resolved_at: Some(now), ..attempt.clone() };
+    Merge::Changed { attempt, watch: false }
+}
+
+fn served_elsewhere() -> Rejection {
+    let message = "the provider answered with a job that already serves another video";
+    Rejection { failure: Failure::new(FailureCode::ProviderError, message), retry: Retry::Counted, retry_after: None }
+}

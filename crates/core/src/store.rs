@@ -1,0 +1,467 @@
+//! The seam to rows: verbs of the store contract, one transaction each.
+//!
+//! A call takes many items, and items are independent: one that is stale hinders no other. Everything that says so is
+//! durable before it returns. A store only loads, applies [`apply`](crate::apply::apply) or
+//! [`merge`](crate::attempt::merge), and saves. The executable specification is `memory_store`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::BoxError;
+use crate::apply::{Input, LateInput};
+use crate::artifact::{Artifact, ArtifactKey};
+use crate::attempt::{Attempt, Evidence, Verdict};
+use crate::event::JobEvent;
+use crate::id::{AccountId, AttemptNo, ExecutorId, Fence, JobId, Nonce, ProjectId, ProviderJobId};
+use crate::provider::Exchange;
+use crate::record::Record;
+use crate::request::VideoRequest;
+use crate::state::Status;
+use crate::time::Timestamp;
+
+/// What a work row is for; the number is the stored one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(i16)]
+pub enum WorkKind {
+    /// Drive a job.
+    Drive = 0,
+    /// Watch a late attempt.
+    Watch = 2,
+}
+
+/// Names one work row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkKey {
+    /// Whose.
+    pub job: JobId,
+    /// What for.
+    pub kind: WorkKind,
+    /// The attempt watched; 0 for `Drive`.
+    pub reference: i64,
+}
+
+impl WorkKey {
+    /// The row that drives a job.
+    pub const fn drive(job: JobId) -> Self {
+        Self { job, kind: WorkKind::Drive, reference: 0 }
+    }
+
+    /// The row that watches a late attempt.
+    pub const fn watch(job: JobId, attempt: AttemptNo) -> Self {
+        Self { job, kind: WorkKind::Watch, reference: attempt.0 as i64 }
+    }
+}
+
+/// What acquiring gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// Which row.
+    pub work: WorkKey,
+    /// Our number on it.
+    pub fence: Fence,
+    /// The job.
+    pub record: Record,
+    /// The late attempt, for `Watch`.
+    pub late: Option<Attempt>,
+}
+
+/// A job to be made durable (T1).
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewJob {
+    /// Made by the server, so that a create whose commit is unknown can be repeated.
+    pub job: JobId,
+    /// Whose.
+    pub project: ProjectId,
+    /// What was asked for.
+    pub request: VideoRequest,
+    /// How long the client gives it.
+    pub deadline: Option<Duration>,
+    /// The client's key and the fingerprint of the decoded fields it stands for.
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+/// A client's key, bound to what it was first used for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// As the client wrote it, 1 to 255 characters.
+    pub key: Box<str>,
+    /// SHA-256 over the decoded fields.
+    pub fingerprint: [u8; 32],
+}
+
+/// What became of a create.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CreateResult {
+    /// Committed.
+    Created(Job),
+    /// The key was used for the same fields: the same job, as it is now. A deleted one is still the same job.
+    Replayed(Job),
+    /// The key was used for other fields.
+    KeyReused(JobId),
+}
+
+/// A job as readers see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// The changing half.
+    pub record: Record,
+    /// The unchanging half.
+    pub request: Arc<VideoRequest>,
+    /// What `/content` serves: of the current attempt if completed, else the newest late result.
+    pub output: Option<Artifact>,
+}
+
+/// An intent to be opened (T2).
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenAttempt {
+    /// The drive row.
+    pub work: WorkKey,
+    /// Our number on it.
+    pub fence: Fence,
+    /// The intent.
+    pub attempt: Attempt,
+    /// `max_in_flight` of the account; `None` is no limit.
+    pub account_limit: Option<u32>,
+}
+
+/// What became of an intent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OpenResult {
+    /// Durable: this execution may send, once.
+    Opened(Record),
+    /// Another owner or a newer fence: drop the claim.
+    Stale,
+    /// The job changed meanwhile (canceled, revived, already open): choose again.
+    Conflict(Record),
+    /// The account has as many jobs at the provider as it may.
+    AccountFull,
+}
+
+/// Evidence on its way to an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EvidenceRecord {
+    /// Whose.
+    pub job: JobId,
+    /// Which attempt.
+    pub attempt: AttemptNo,
+    /// If given, only this execution's own intent is meant (rule R2).
+    pub nonce: Option<Nonce>,
+    /// What is known.
+    pub evidence: Evidence,
+    /// The exchanges behind it.
+    pub exchanges: Vec<Exchange>,
+    /// Wake the job's owner. `false` only where the owner itself testifies and takes it up next.
+    pub wake: bool,
+}
+
+/// One decision of an owner.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepCommit {
+    /// Which row.
+    pub work: WorkKey,
+    /// Our number on it.
+    pub fence: Fence,
+    /// What happened.
+    pub input: StepInput,
+    /// The exchanges behind it, for the timeline.
+    pub exchanges: Vec<Exchange>,
+    /// Give the row back, due then, unless the step ends it. `None` keeps it.
+    pub release: Option<Timestamp>,
+}
+
+/// What happened, to a job or to a late attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepInput {
+    /// For a drive row.
+    Job(Input),
+    /// For a watch row.
+    Late(LateInput),
+}
+
+/// What became of a decision.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepResult {
+    /// Committed; the record as it now is.
+    Applied(Record),
+    /// Another owner or a newer fence: drop the claim.
+    Stale,
+    /// The job is not what the owner thought; here it is (and, for a watch row, its attempt).
+    Conflict(Record, Option<Attempt>),
+}
+
+/// What became of a client's command.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CommandResult {
+    /// Done, or done before.
+    Done(Job),
+    /// The job is in no state for it.
+    Refused(Job),
+    /// No such job in this project.
+    NotFound,
+}
+
+/// What a person decides about a held job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution {
+    /// They found the provider's job.
+    Adopt(ProviderJobId),
+    /// Resubmit or fail.
+    Decide(Verdict),
+}
+
+/// A page of jobs, newest first unless `ascending`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ListFilter {
+    /// Begin behind this one.
+    pub after: Option<JobId>,
+    /// Oldest first.
+    pub ascending: bool,
+    /// At most this many, 1 to 100.
+    pub limit: usize,
+    /// Only this public status.
+    pub status: Option<Status>,
+    /// Only this model.
+    pub model: Option<String>,
+    /// Only jobs whose metadata has all of these pairs.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A page.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The jobs.
+    pub jobs: Vec<Job>,
+    /// There is more behind the last.
+    pub has_more: bool,
+}
+
+/// The flight recorder of one job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timeline {
+    /// The job as it is.
+    pub job: Job,
+    /// Every attempt.
+    pub attempts: Vec<Attempt>,
+    /// Every event, at most [`Timeline::MAX_EVENTS`] of the newest.
+    pub events: Vec<JobEvent>,
+    /// The exchanges that changed something, at most [`Timeline::MAX_EVENTS`] of the newest.
+    pub exchanges: Vec<(AttemptNo, Exchange)>,
+}
+
+impl Timeline {
+    /// Most events and most exchanges one timeline shows.
+    pub const MAX_EVENTS: usize = 1_000;
+}
+
+/// An API key as it is stored: never the key itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// `key_` and a number.
+    pub id: i64,
+    /// What people call it.
+    pub name: String,
+    /// Whose jobs it sees.
+    pub project: ProjectId,
+    /// SHA-256 of the key.
+    pub hash: [u8; 32],
+    /// What it may do: `read`, `write`, `admin`.
+    pub scopes: Vec<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// Figures for metrics; counted, so not for hot paths.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoreStats {
+    /// Unfinished jobs by state's number.
+    pub live: BTreeMap<i16, u64>,
+    /// Late attempts being watched.
+    pub watched: u64,
+    /// Provider jobs nobody accounts for.
+    pub orphans: u64,
+    /// Work rows that are due and have no owner.
+    pub due: u64,
+}
+
+/// The process behind an executor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecutorInfo {
+    /// Host name.
+    pub host: String,
+    /// Process number.
+    pub pid: i32,
+    /// Silence after which others may take its work.
+    pub ttl: Duration,
+}
+
+/// Whether an executor is still believed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beat {
+    /// It is.
+    Alive,
+    /// It was given up; go on as a new incarnation.
+    Dead,
+}
+
+/// The store did not do it, or did not say.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database did not say whether it committed: read again, never assume.
+    #[error("commit outcome unknown")]
+    CommitUnknown,
+    /// Too little room to accept more; existing work goes on.
+    #[error("the database is out of room")]
+    Full,
+    /// The call did not happen.
+    #[error("store: {0}")]
+    Failed(#[source] BoxError),
+}
+
+/// Told after a commit, on the committing thread: must not block. `events` that became visible; `woken` if owned work was woken.
+pub type CommitListener = Arc<dyn Fn(&[(JobId, u32)], bool) + Send + Sync>;
+
+/// Rows, durable. The contract of docs/durability.md; sections and rules there.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Makes jobs durable (T1).
+    ///
+    /// # Errors
+    /// `CommitUnknown`: repeat with the same jobs. `Full`: refuse the client.
+    async fn create(&self, jobs: Vec<NewJob>) -> Result<Vec<CreateResult>, StoreError>;
+
+    /// What a client's key already stands for.
+    async fn find_idempotent(&self, project: ProjectId, key: &str) -> Result<Option<([u8; 32], JobId)>, StoreError>;
+
+    /// Begins a new incarnation.
+    async fn register_executor(&self, info: ExecutorInfo) -> Result<ExecutorId, StoreError>;
+
+    /// Takes up to `limit` due, unowned rows: owner and a higher fence, due never by itself.
+    ///
+    /// # Errors
+    /// `CommitUnknown`: run [`Store::owned`] and take what is there.
+    async fn acquire(&self, executor: ExecutorId, limit: usize) -> Result<Vec<Claim>, StoreError>;
+
+    /// When the next unowned row comes due; `None` if there is none.
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Every row this executor owns, whether it remembers it or not.
+    async fn owned(&self, executor: ExecutorId) -> Result<Vec<(WorkKey, Fence)>, StoreError>;
+
+    /// The claims on rows this executor owns; rows it does not own are left out.
+    async fn claims(&self, executor: ExecutorId, works: Vec<WorkKey>) -> Result<Vec<Claim>, StoreError>;
+
+    /// Own rows that a cancel, a decision or evidence made due, at most `limit`; each is told once.
+    async fn woken(&self, executor: ExecutorId, limit: usize) -> Result<Vec<Claim>, StoreError>;
+
+    /// Makes intents durable (T2). Fenced.
+    ///
+    /// # Errors
+    /// `CommitUnknown`: never send.
+    async fn open_attempts(
+        &self,
+        executor: ExecutorId,
+        intents: Vec<OpenAttempt>,
+    ) -> Result<Vec<OpenResult>, StoreError>;
+
+    /// Records what is known of attempts, whoever learned it: asks for no owner (rule R5), wakes the owner. Idempotent.
+    ///
+    /// # Errors
+    /// `CommitUnknown`: repeat until applied.
+    async fn record_evidence(&self, evidence: Vec<EvidenceRecord>) -> Result<(), StoreError>;
+
+    /// Commits decisions of one owner: state, events, attempt, artifacts and work row of each item, or nothing of it.
+    ///
+    /// # Errors
+    /// `CommitUnknown` when the database did not say: re-read through [`Store::claims`], never assume.
+    async fn step(&self, executor: ExecutorId, commits: Vec<StepCommit>) -> Result<Vec<StepResult>, StoreError>;
+
+    /// Gives rows back, due at a time, or earlier where news woke them meanwhile: never later than they already are.
+    /// Rows with another owner or fence are left alone.
+    async fn release(&self, executor: ExecutorId, rows: Vec<(WorkKey, Fence, Timestamp)>) -> Result<(), StoreError>;
+
+    /// The executor's one sign of life.
+    async fn beat(&self, executor: ExecutorId) -> Result<Beat, StoreError>;
+
+    /// Takes the work of executors that were silent for longer than their ttl, at most `limit` rows. How many rows.
+    async fn reap(&self, limit: usize) -> Result<usize, StoreError>;
+
+    /// Whether the process behind an incarnation provably sends no more (rule R7c). A missed beat proves nothing.
+    async fn sender_is_dead(&self, executor: ExecutorId) -> Result<bool, StoreError>;
+
+    /// Which of these provider jobs some attempt or orphan of the account already has.
+    async fn claimed(&self, account: AccountId, provider_jobs: Vec<ProviderJobId>) -> Result<Vec<bool>, StoreError>;
+
+    /// How many jobs the account has at the provider: attempts that may still run there.
+    async fn in_flight(&self, account: AccountId) -> Result<u32, StoreError>;
+
+    /// Asks to cancel. Idempotent. Never refused: where it is too late the job says so.
+    async fn request_cancel(&self, project: ProjectId, job: JobId) -> Result<CommandResult, StoreError>;
+
+    /// Notes a person's decision about a held job and wakes its owner. `Refused` if it is not held.
+    async fn resolve_held(
+        &self,
+        project: ProjectId,
+        job: JobId,
+        resolution: Resolution,
+        by: Arc<str>,
+    ) -> Result<CommandResult, StoreError>;
+
+    /// T22. `Refused` if it is neither failed nor canceled.
+    async fn retry(&self, project: ProjectId, job: JobId, by: Arc<str>) -> Result<CommandResult, StoreError>;
+
+    /// Hides a finished job and forgets its artifacts; returns their keys, for removal. `Refused` if it is unfinished.
+    async fn hide(&self, project: ProjectId, job: JobId) -> Result<(CommandResult, Vec<ArtifactKey>), StoreError>;
+
+    /// One job, unless hidden.
+    async fn get(&self, project: ProjectId, job: JobId) -> Result<Option<Job>, StoreError>;
+
+    /// The immutable request, for a submission.
+    async fn request(&self, job: JobId) -> Result<Option<Arc<VideoRequest>>, StoreError>;
+
+    /// A page of jobs. `None` if `after` names no job of this project.
+    async fn list(&self, project: ProjectId, filter: ListFilter) -> Result<Option<Page>, StoreError>;
+
+    /// Events of one job after a number, in order, at most `limit`.
+    async fn events_after(&self, job: JobId, ver: u32, limit: usize) -> Result<Vec<JobEvent>, StoreError>;
+
+    /// The flight recorder.
+    async fn timeline(&self, project: ProjectId, job: JobId) -> Result<Option<Timeline>, StoreError>;
+
+    /// How long the newest completed jobs of a model ran from their create, at most `limit`. For honest estimates.
+    async fn durations(&self, model: &str, limit: usize) -> Result<Vec<Duration>, StoreError>;
+
+    /// Which of these artifact keys a row refers to; the others may be swept.
+    async fn referenced(&self, keys: Vec<ArtifactKey>) -> Result<Vec<bool>, StoreError>;
+
+    /// Numbers for accounts by (name, provider); a new name gets a new number.
+    async fn register_accounts(&self, accounts: Vec<(String, String)>) -> Result<Vec<AccountId>, StoreError>;
+
+    /// The number of a project by name; made where it is new.
+    async fn project(&self, name: &str) -> Result<ProjectId, StoreError>;
+
+    /// Stores a new key; its id is filled in.
+    async fn create_key(&self, key: ApiKey) -> Result<ApiKey, StoreError>;
+
+    /// All keys, revoked ones too, at most 1,000.
+    async fn keys(&self) -> Result<Vec<ApiKey>, StoreError>;
+
+    /// Revokes a key; `false` if there is none with this id.
+    async fn revoke_key(&self, id: i64) -> Result<bool, StoreError>;
+
+    /// The unrevoked key with this hash.
+    async fn find_key(&self, hash: [u8; 32]) -> Result<Option<ApiKey>, StoreError>;
+
+    /// Figures for metrics.
+    async fn stats(&self) -> Result<StoreStats, StoreError>;
+
+    /// Told after each commit. Listeners are never removed: register once per process.
+    fn on_commit(&self, listener: CommitListener);
+
+    /// Can the store be written to right now.
+    async fn ready(&self) -> Result<(), StoreError>;
+}

@@ -1,0 +1,134 @@
+//! What the engine is given: limits, accounts, routes and the seams it works through.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longtake_core::artifact::{ArtifactStore, MediaProbe};
+use longtake_core::id::{AccountId, Random};
+use longtake_core::pacing::Budget;
+use longtake_core::provider::Provider;
+use longtake_core::route::Route;
+use longtake_core::store::Store;
+use longtake_core::time::Clock;
+
+/// What happens to a job whose submission nobody could find out about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUnknown {
+    /// It waits for late evidence or a person.
+    Hold,
+    /// It fails as `submission_in_doubt`.
+    Fail,
+    /// It is submitted again; the risk of paying twice is accepted and recorded.
+    Resubmit,
+}
+
+/// Limits and times of one process's engine.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// External calls in flight at once; each may hold one connection.
+    pub concurrency: usize,
+    /// Jobs kept in memory at once.
+    pub max_owned: usize,
+    /// Submissions at once: at most this many can be uncertain after a crash (rule R11).
+    pub max_inflight_sends: usize,
+    /// Rows taken by one acquire.
+    pub acquire_batch: usize,
+    /// How often unowned and woken work is looked for when nobody hinted at it.
+    pub look_interval: Duration,
+    /// Silence after which others may take this executor's work. Must exceed beat and margin together.
+    pub ttl: Duration,
+    /// How often the executor shows that it lives.
+    pub beat: Duration,
+    /// Trust in the own ownership ends this much before the ttl does.
+    pub margin: Duration,
+    /// Time from the intent to the first byte (rule R10).
+    pub send_window: Duration,
+    /// Judged attempts a job makes by itself.
+    pub max_attempts: u16,
+    /// How long a job knocks at closed doors before it fails as `provider_unavailable`.
+    pub unavailable_limit: Duration,
+    /// What happens where nobody can find out.
+    pub on_unknown: OnUnknown,
+    /// How often a held job is looked up again, where its provider has a lookup.
+    pub held_lookup_interval: Duration,
+    /// Longest output accepted, in bytes.
+    pub max_artifact_bytes: u64,
+    /// How long a shutdown waits for submissions under way.
+    pub drain_timeout: Duration,
+    /// How often unreferenced objects are swept.
+    pub sweep_interval: Duration,
+    /// Age an object must have before it counts as unreferenced.
+    pub sweep_age: Duration,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            concurrency: 256,
+            max_owned: 100_000,
+            max_inflight_sends: 64,
+            acquire_batch: 500,
+            look_interval: Duration::from_secs(1),
+            ttl: Duration::from_secs(15),
+            beat: Duration::from_secs(3),
+            margin: Duration::from_secs(3),
+            send_window: Duration::from_secs(10),
+            max_attempts: 3,
+            unavailable_limit: Duration::from_secs(24 * 3600),
+            on_unknown: OnUnknown::Hold,
+            held_lookup_interval: Duration::from_secs(300),
+            max_artifact_bytes: 16 << 30,
+            drain_timeout: Duration::from_secs(30),
+            sweep_interval: Duration::from_secs(3600),
+            sweep_age: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+impl EngineConfig {
+    /// The attempt budget of a job with this many routes.
+    pub fn budget(&self, routes: usize) -> Budget {
+        Budget {
+            max_attempts: self.max_attempts,
+            routes: u16::try_from(routes).unwrap_or(u16::MAX),
+            unavailable_limit: self.unavailable_limit,
+        }
+    }
+}
+
+/// One account: who serves it and how much at once.
+#[derive(Clone)]
+pub struct AccountEntry {
+    /// Its name in config.
+    pub name: String,
+    /// Its provider.
+    pub provider: Arc<dyn Provider>,
+    /// Provider jobs at once, across all machines; `None` is no limit.
+    pub max_in_flight: Option<u32>,
+}
+
+/// Everything an engine is built from.
+#[derive(Clone)]
+pub struct Parts {
+    /// Rows.
+    pub store: Arc<dyn Store>,
+    /// Bytes.
+    pub artifacts: Arc<dyn ArtifactStore>,
+    /// Looks into videos.
+    pub probe: Arc<dyn MediaProbe>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// Accounts by number.
+    pub accounts: BTreeMap<AccountId, AccountEntry>,
+    /// Routes by public model, in order of fallback.
+    pub routes: BTreeMap<String, Vec<Route>>,
+    /// Signs client refs.
+    pub secret_key: [u8; 32],
+    /// Host name, for the executor's row.
+    pub host: String,
+    /// Limits.
+    pub config: EngineConfig,
+}

@@ -1,0 +1,156 @@
+//! One process's engine: incarnation after incarnation, the batched create, and the way out.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use longtake_core::store::{CreateResult, ExecutorInfo, NewJob, StoreError};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::batch::Batcher;
+use crate::config::Parts;
+use crate::executor::{Ended, Executor};
+use crate::hub::Hub;
+use crate::metrics::EngineMetrics;
+use crate::retention;
+
+/// Wait before registering again after a failure.
+const REGISTER_AGAIN: Duration = Duration::from_secs(1);
+
+/// Creates jobs in batches: one durable commit for all that queued up meanwhile.
+#[derive(Clone)]
+pub struct Creates(Batcher<NewJob, CreateResult>);
+
+impl Creates {
+    /// Resolves once the job is durable.
+    ///
+    /// # Errors
+    /// As [`Store::create`](longtake_core::store::Store::create).
+    pub async fn submit(&self, job: NewJob) -> Result<CreateResult, StoreError> {
+        self.0.submit(job).await
+    }
+}
+
+/// A running engine. Dropped without [`Engine::drain`], it stops dead, as in a crash.
+pub struct Engine {
+    parts: Parts,
+    creates: Creates,
+    hub: Hub,
+    metrics: Arc<EngineMetrics>,
+    wake: Arc<Notify>,
+    stop: watch::Sender<bool>,
+    tasks: Mutex<JoinSet<()>>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Engine {
+    /// Registers an executor and begins to drive work.
+    ///
+    /// # Errors
+    /// Where the store cannot register it.
+    pub async fn start(parts: Parts) -> Result<Self, StoreError> {
+        let hub = Hub::of(&*parts.store);
+        let metrics = Arc::new(EngineMetrics::default());
+        let wake = Arc::new(Notify::new());
+        {
+            let wake = wake.clone();
+            parts.store.on_commit(Arc::new(move |_events, woken| {
+                if woken {
+                    wake.notify_one();
+                }
+            }));
+        }
+        let mut tasks = JoinSet::new();
+        let store = parts.store.clone();
+        let creates = Creates(Batcher::start(
+            &mut tasks,
+            Box::new(move |jobs| {
+                let store = store.clone();
+                Box::pin(async move { store.create(jobs).await })
+            }),
+        ));
+        let first = register(&parts, &metrics, &wake).await?;
+        let (stop, stop_seen) = watch::channel(false);
+        let (ended, stopped) = watch::channel(false);
+        tasks.spawn(drive(parts.clone(), first, metrics.clone(), wake.clone(), stop_seen, ended));
+        tasks.spawn(retention::sweep_forever(parts.clone()));
+        Ok(Self { parts, creates, hub, metrics, wake, stop, tasks: Mutex::new(tasks), stopped })
+    }
+
+    /// The batched create.
+    pub const fn creates(&self) -> &Creates {
+        &self.creates
+    }
+
+    /// Who listens to which job.
+    pub const fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// What was counted.
+    pub const fn metrics(&self) -> &Arc<EngineMetrics> {
+        &self.metrics
+    }
+
+    /// What it was built from: accounts and routes among it.
+    pub const fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// A hint that there is news; without it the next look finds it.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Stops taking work, waits (bounded) for submissions under way, gives everything back. Never waits for a render.
+    pub async fn drain(&self) {
+        self.stop.send_replace(true);
+        let mut stopped = self.stopped.clone();
+        // An error means that the driving task is gone: then there is nothing left to wait for.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+}
+
+async fn register(parts: &Parts, metrics: &Arc<EngineMetrics>, wake: &Arc<Notify>) -> Result<Executor, StoreError> {
+    let before = (parts.clock.monotonic(), parts.clock.now());
+    let pid = i32::try_from(std::process::id()).unwrap_or(0);
+    let info = ExecutorInfo { host: parts.host.clone(), pid, ttl: parts.config.ttl };
+    let executor = parts.store.register_executor(info).await?;
+    Ok(Executor::new(parts.clone(), executor, metrics.clone(), wake.clone(), before))
+}
+
+/// Incarnation after incarnation, until told to stop.
+async fn drive(
+    parts: Parts,
+    first: Executor,
+    metrics: Arc<EngineMetrics>,
+    wake: Arc<Notify>,
+    mut stop: watch::Receiver<bool>,
+    ended: watch::Sender<bool>,
+) {
+    let mut executor = first;
+    // Submissions of incarnations that were given up, until they have handed in their evidence.
+    let mut last_words: Vec<(JoinSet<()>, JoinSet<()>)> = Vec::new();
+    loop {
+        let (how, rest) = executor.run(&mut stop).await;
+        last_words.extend(rest);
+        for (sends, _) in &mut last_words {
+            while sends.try_join_next().is_some() {}
+        }
+        last_words.retain(|(sends, _)| !sends.is_empty());
+        if how == Ended::Stopped {
+            break;
+        }
+        executor = loop {
+            match register(&parts, &metrics, &wake).await {
+                Ok(executor) => break executor,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot begin a new incarnation yet");
+                    parts.clock.sleep(REGISTER_AGAIN).await;
+                }
+            }
+        };
+    }
+    ended.send_replace(true);
+}

@@ -1,0 +1,247 @@
+//! One submission: permits, the intent, one send, and what its answer proves (rules R1-R3, R6, R9, R10).
+
+use std::time::Duration;
+
+use longtake_core::ablation::{Rule, is_off};
+use longtake_core::apply::Input;
+use longtake_core::artifact::ArtifactError;
+use longtake_core::attempt::{Attempt, AttemptState, Evidence, Rejection, Retry};
+use longtake_core::failpoint;
+use longtake_core::failure::{Failure, FailureCode};
+use longtake_core::id::{JobId, Nonce, ProviderJobId};
+use longtake_core::provider::{Call, Exchange, InputBytes, ProviderError, SubmitRequest, evidence_of};
+use longtake_core::route::Route;
+use longtake_core::store::{EvidenceRecord, OpenAttempt, OpenResult, StoreError};
+
+use crate::client_ref::client_ref;
+use crate::config::AccountEntry;
+use crate::context::Context;
+use crate::metrics::count;
+use crate::steps::{Committed, budget, cannot_drive, changed, decide, later, reload};
+use crate::task::{Done, Next, Task};
+
+/// Wait before evidence that could not be recorded is recorded again.
+const EVIDENCE_AGAIN: Duration = Duration::from_millis(500);
+
+/// Makes one attempt.
+pub(crate) async fn perform(context: &Context, mut task: Task) -> Done {
+    let Some(route) = context.next_route(&task, &task.record.model).cloned() else {
+        return cannot_drive(task, "its model has no route");
+    };
+    let Some(entry) = context.parts.accounts.get(&route.account).cloned() else {
+        return cannot_drive(task, "the account of its route is not configured");
+    };
+    let profile = entry.provider.profile(route.account).clone();
+    let request = match prepare(context, &task, &route).await {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::warn!(job.id = %task.work.job, error, "cannot prepare the submission yet");
+            return later(task, &profile, None);
+        }
+    };
+    failpoint::hit("C3");
+    if is_off(Rule::R1) {
+        let _ = send(context, &entry, &route, &request).await;
+    }
+    let attempt = intent(context, &route, &request);
+    match open(context, &mut task, &entry, attempt.clone()).await {
+        Opened::Yes => {}
+        Opened::Full => return Done::keep(task, Next::Admission(route.account)),
+        Opened::Changed => return changed(task),
+        Opened::Gone => return Done::gone(&task),
+    }
+    failpoint::hit("C5");
+    let (evidence, exchanges) = send_once(context, &entry, &route, &request, &attempt).await;
+    failpoint::hit("C7");
+    task.memory.sent_at = Some(context.now());
+    testify(context, task.work.job, &attempt, evidence, exchanges, false).await;
+    let input = Input::Fold(budget(context, &task));
+    decide(context, task, input, Vec::new()).await
+}
+
+/// Everything slow comes before the intent, so that the time in which a crash leaves doubt is short (rule R1).
+async fn prepare(context: &Context, task: &Task, route: &Route) -> Result<SubmitRequest, String> {
+    let request = context.parts.store.request(task.work.job).await.map_err(|error| error.to_string())?;
+    let request = request.ok_or("its request is not stored")?;
+    let input = match &request.input {
+        None => None,
+        Some(image) => {
+            let bytes = context.parts.artifacts.read(&image.key, 0..image.bytes).await;
+            let bytes = bytes.map_err(|error: ArtifactError| format!("its input image: {error}"))?;
+            Some(InputBytes { media_type: image.media_type.clone(), bytes })
+        }
+    };
+    let n = task.record.next_attempt();
+    Ok(SubmitRequest {
+        job: task.work.job,
+        attempt: n,
+        model: route.model.clone(),
+        request,
+        input,
+        client_ref: client_ref(&context.parts.secret_key, task.record.project, task.work.job, n),
+    })
+}
+
+fn intent(context: &Context, route: &Route, request: &SubmitRequest) -> Attempt {
+    let now = context.now();
+    Attempt {
+        n: request.attempt,
+        state: AttemptState::Intent,
+        executor: context.executor,
+        nonce: Nonce(i64::from_le_bytes(context.parts.random.u64().to_le_bytes())),
+        account: route.account,
+        model: route.model.clone(),
+        client_ref: request.client_ref.clone(),
+        provider_job: None,
+        intent_at: now,
+        send_deadline_at: now + context.parts.config.send_window,
+        resolved_at: None,
+        rejection: None,
+        decision: None,
+    }
+}
+
+enum Opened {
+    Yes,
+    Full,
+    Changed,
+    Gone,
+}
+
+/// Makes the intent durable. Only `Yes` permits to send (rules R1, R2).
+async fn open(context: &Context, task: &mut Task, entry: &AccountEntry, attempt: Attempt) -> Opened {
+    let nonce = attempt.nonce;
+    let intent = OpenAttempt {
+        work: task.work,
+        fence: task.fence,
+        attempt: attempt.clone(),
+        account_limit: entry.max_in_flight,
+    };
+    match context.opens.submit(intent).await {
+        Ok(OpenResult::Opened(record)) => {
+            task.refresh(record, None);
+            Opened::Yes
+        }
+        Ok(OpenResult::Conflict(record)) => {
+            task.refresh(record, None);
+            Opened::Changed
+        }
+        Ok(OpenResult::Stale) => Opened::Gone,
+        Ok(OpenResult::AccountFull) => Opened::Full,
+        Err(StoreError::CommitUnknown) if is_off(Rule::R2) => Opened::Yes,
+        Err(error) => {
+            tracing::warn!(job.id = %task.work.job, %error, "the intent was not confirmed, nothing is sent");
+            // This execution knows that it did not send: if the row is there after all, that settles it.
+            let evidence = Evidence::NotAccepted(not_sent("the intent was not confirmed in time"));
+            record(context, task.work.job, &attempt, Some(nonce), evidence, Vec::new(), false).await;
+            match reload(context, task).await {
+                Committed::Gone => Opened::Gone,
+                Committed::Applied | Committed::Changed => Opened::Changed,
+            }
+        }
+    }
+}
+
+/// The one send of an intent, bounded by its deadline and by the trust in our ownership (rules R3, R10).
+async fn send_once(
+    context: &Context,
+    entry: &AccountEntry,
+    route: &Route,
+    request: &SubmitRequest,
+    attempt: &Attempt,
+) -> (Evidence, Vec<Exchange>) {
+    let in_time = context.now() <= attempt.send_deadline_at;
+    let trusted = context.trust.holds(context.parts.clock.monotonic());
+    let may_send = (in_time && trusted) || is_off(Rule::R10);
+    if !may_send {
+        let why = "it could not be sent within its time";
+        return (Evidence::NotAccepted(not_sent(why)), Vec::new());
+    }
+    let (mut answer, mut exchanges) = send(context, entry, route, request).await;
+    if is_off(Rule::R3) && matches!(answer, Err(ProviderError::Unknown { .. })) {
+        (answer, exchanges) = send(context, entry, route, request).await;
+    }
+    let metrics = &context.metrics;
+    if matches!(answer, Err(ProviderError::RateLimited { .. })) {
+        count(&metrics.rate_limited);
+    }
+    let evidence = evidence_of(&answer);
+    count(match &evidence {
+        Evidence::Accepted(_) => &metrics.submits_accepted,
+        Evidence::NotAccepted(_) => &metrics.submits_refused,
+        Evidence::Unknown => &metrics.submits_unknown,
+    });
+    if let Err(error) = &answer {
+        tracing::info!(job.id = %request.job, attempt = request.attempt.0, account = entry.name, %error, "submission not accepted");
+    }
+    (evidence, exchanges)
+}
+
+/// Puts the request on the wire.
+pub(crate) async fn send(
+    context: &Context,
+    entry: &AccountEntry,
+    route: &Route,
+    request: &SubmitRequest,
+) -> (Result<ProviderJobId, ProviderError>, Vec<Exchange>) {
+    let call = Call::new(route.account);
+    count(&context.metrics.submits);
+    let limit = entry.provider.profile(route.account).submit_timeout;
+    let answer = context.within(limit, entry.provider.submit(&call, request)).await;
+    let answer = answer.unwrap_or_else(|| {
+        Err(ProviderError::Unknown { source: "no answer within the time for one".into(), retry_after: None })
+    });
+    (answer, call.into_exchanges())
+}
+
+fn not_sent(why: &str) -> Rejection {
+    Rejection { failure: Failure::new(FailureCode::ProviderUnavailable, why), retry: Retry::Free, retry_after: None }
+}
+
+/// Hands in what is known of an attempt (rule R5): repeated until it commits, whoever owns the job by then.
+pub(crate) async fn testify(
+    context: &Context,
+    job: JobId,
+    attempt: &Attempt,
+    evidence: Evidence,
+    exchanges: Vec<Exchange>,
+    wake: bool,
+) {
+    record(context, job, attempt, None, evidence, exchanges, wake).await;
+}
+
+async fn record(
+    context: &Context,
+    job: JobId,
+    attempt: &Attempt,
+    nonce: Option<Nonce>,
+    evidence: Evidence,
+    exchanges: Vec<Exchange>,
+    wake: bool,
+) {
+    let record = EvidenceRecord { job, attempt: attempt.n, nonce, evidence, exchanges, wake };
+    while let Err(error) = context.evidence.submit(record.clone()).await {
+        tracing::warn!(job.id = %job, %error, "evidence is not recorded yet, trying again");
+        context.parts.clock.sleep(EVIDENCE_AGAIN).await;
+    }
+}
+
+/// An intent this incarnation did not write: it is never sent, its outcome is found out (rule R4).
+pub(crate) async fn take_over(context: &Context, mut task: Task) -> Done {
+    if is_off(Rule::R4)
+        && let Some(attempt) = task.record.attempt.clone()
+        && let Some(entry) = context.entry(&attempt).cloned()
+    {
+        let route = Route { account: attempt.account, model: attempt.model.clone() };
+        if let Ok(mut request) = prepare(context, &task, &route).await {
+            request.attempt = attempt.n;
+            request.client_ref = attempt.client_ref.clone();
+            let (answer, exchanges) = send(context, &entry, &route, &request).await;
+            testify(context, task.work.job, &attempt, evidence_of(&answer), exchanges, false).await;
+        }
+        task.memory.sent_at = Some(context.now());
+        let input = Input::Fold(budget(context, &task));
+        return decide(context, task, input, Vec::new()).await;
+    }
+    decide(context, task, Input::TakenOver, Vec::new()).await
+}

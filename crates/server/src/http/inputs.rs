@@ -1,0 +1,178 @@
+//! Fetches input images that clients name by URL, without becoming a way into the operator's network.
+//!
+//! The address connected to is checked, not the name: names resolve through [`Guard`], literals are looked at before.
+//! Redirects are followed by hand, each hop checked alike. Proxies of the environment are not used.
+
+use std::error::Error;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use http::StatusCode;
+use http::header::LOCATION;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Client, Url, redirect};
+
+use super::error::{ApiError, ErrorCode};
+use super::network::{Network, is_public};
+use crate::app::App;
+
+/// Redirects followed for one image.
+const MAX_REDIRECTS: usize = 3;
+/// Longest URL, in bytes.
+const MAX_URL_BYTES: usize = 8_192;
+
+/// The member an error names.
+pub const PARAM: &str = "input_reference.image_url";
+
+/// Fetches input images.
+pub struct InputFetcher {
+    client: Client,
+    guard: Arc<Guard>,
+}
+
+/// Which addresses may be connected to.
+struct Guard {
+    allow: Vec<Network>,
+}
+
+#[derive(Debug)]
+struct Refused;
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name has no public address")
+    }
+}
+
+impl Error for Refused {}
+
+impl Guard {
+    fn admits(&self, address: IpAddr) -> bool {
+        is_public(address) || self.allow.iter().any(|network| network.contains(address))
+    }
+}
+
+impl Resolve for Guarded {
+    fn resolve(&self, name: Name) -> Resolving {
+        let guard = Arc::clone(&self.0);
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let admitted: Vec<SocketAddr> = found.filter(|address| guard.admits(address.ip())).collect();
+            if admitted.is_empty() {
+                return Err(Box::new(Refused) as Box<dyn Error + Send + Sync>);
+            }
+            Ok(Box::new(admitted.into_iter()) as Addrs)
+        })
+    }
+}
+
+struct Guarded(Arc<Guard>);
+
+impl InputFetcher {
+    /// A fetcher for public addresses and these networks.
+    ///
+    /// # Errors
+    /// Where the HTTP client cannot be made, such as without usable TLS roots.
+    pub fn new(allow: Vec<Network>) -> Result<Self, reqwest::Error> {
+        let guard = Arc::new(Guard { allow });
+        let client = Client::builder()
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .dns_resolver(Guarded(Arc::clone(&guard)))
+            .build()?;
+        Ok(Self { client, guard })
+    }
+
+    /// Fetches an image of at most the configured size.
+    ///
+    /// # Errors
+    /// `input_url_refused`, `input_url_unreachable`, `input_image_too_large` or `invalid_value`, naming the member.
+    pub async fn fetch(&self, app: &App, url: &str) -> Result<Bytes, ApiError> {
+        let late = app.clock.sleep(app.limits.fetch_timeout);
+        tokio::select! {
+            image = self.follow(url, app.limits.max_input_image_bytes) => image,
+            () = late => Err(unreachable_url("the image was not there in time")),
+        }
+    }
+
+    async fn follow(&self, url: &str, limit: usize) -> Result<Bytes, ApiError> {
+        if url.len() > MAX_URL_BYTES {
+            return Err(ApiError::about(PARAM, ErrorCode::InvalidValue, "the URL is too long"));
+        }
+        let parse = |_| ApiError::about(PARAM, ErrorCode::InvalidValue, "must be an http, https or data URL");
+        let mut url = Url::parse(url).map_err(parse)?;
+        for _ in 0..=MAX_REDIRECTS {
+            self.look_at(&url)?;
+            let response = self.client.get(url.clone()).send().await.map_err(|error| explain(&error))?;
+            let status = response.status();
+            if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
+                let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+                let target = target.ok_or_else(|| unreachable_url("the server redirects to nowhere"))?;
+                url = url.join(target).map_err(|_| unreachable_url("the server redirects to no URL"))?;
+                continue;
+            }
+            if status != StatusCode::OK {
+                return Err(unreachable_url(&format!("the server of the image answered {}", status.as_u16())));
+            }
+            return read(response, limit).await;
+        }
+        Err(unreachable_url("too many redirects"))
+    }
+
+    /// Literal addresses never pass the resolver.
+    fn look_at(&self, url: &Url) -> Result<(), ApiError> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(ApiError::about(PARAM, ErrorCode::InputUrlRefused, "must be an http, https or data URL"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(ApiError::about(PARAM, ErrorCode::InputUrlRefused, "a URL with a user name is not fetched"));
+        }
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        match host.parse::<IpAddr>() {
+            Ok(address) if !self.guard.admits(address) => Err(refused()),
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn read(response: reqwest::Response, limit: usize) -> Result<Bytes, ApiError> {
+    let too_large = || super::videos::accept::image_too_large(PARAM, limit);
+    let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(too_large());
+    }
+    let mut image = BytesMut::with_capacity(announced.unwrap_or(0).min(limit));
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| explain(&error))?;
+        if image.len().saturating_add(chunk.len()) > limit {
+            return Err(too_large());
+        }
+        image.extend_from_slice(&chunk);
+    }
+    Ok(image.freeze())
+}
+
+fn explain(error: &reqwest::Error) -> ApiError {
+    let mut source: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(current) = source {
+        if current.is::<Refused>() {
+            return refused();
+        }
+        source = current.source();
+    }
+    unreachable_url("the server of the image could not be reached or broke off")
+}
+
+fn refused() -> ApiError {
+    let message = "images are fetched from public addresses only; send the bytes instead, or ask the operator to allow the network";
+    ApiError::about(PARAM, ErrorCode::InputUrlRefused, message)
+}
+
+fn unreachable_url(why: &str) -> ApiError {
+    ApiError::about(PARAM, ErrorCode::InputUrlUnreachable, format!("{why}; check the URL or send the bytes instead"))
+}

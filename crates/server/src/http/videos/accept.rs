@@ -1,0 +1,130 @@
+//! Decoded members → a request that every route of its model can serve, before anything is paid.
+
+use bytes::Bytes;
+use longtake_core::artifact::{ArtifactError, ArtifactKey, Digest};
+use longtake_core::id::ProjectId;
+use longtake_core::provider::InputSupport;
+use longtake_core::request::{InputImage, Size, VideoRequest};
+
+use super::fields::{CreateFields, InputReference};
+use crate::app::{App, Model};
+use crate::http::auth::sha256;
+use crate::http::error::{ApiError, ErrorCode};
+
+/// The member that an upload comes in.
+const UPLOAD: &str = "input_reference";
+
+/// Checks the members against their model, fetches and stores the input image.
+///
+/// # Errors
+/// Names the member at fault. Nothing is kept but an image that a sweep removes if no video refers to it.
+pub async fn accept(app: &App, project: ProjectId, fields: &CreateFields) -> Result<VideoRequest, ApiError> {
+    let name = fields.model.as_deref().unwrap_or_else(|| app.models.default_name());
+    let Some(model) = app.models.get(name) else {
+        let message = "this model is not on offer; list what is with GET /v1/models";
+        return Err(ApiError::about("model", ErrorCode::UnknownModel, message));
+    };
+    let mut request = shaped(model, fields)?;
+    check_input(model, fields.input.as_ref())?;
+    // What needs no picture is checked before one is fetched.
+    if fields.input.is_none() {
+        app.models.check(&request, &app.accounts)?;
+        return Ok(request);
+    }
+    let (image, bytes) = look_at(app, project, fields.input.as_ref()).await?;
+    request.input = Some(image.clone());
+    app.models.check(&request, &app.accounts)?;
+    keep(app, &image, bytes).await?;
+    Ok(request)
+}
+
+fn shaped(model: &Model, fields: &CreateFields) -> Result<VideoRequest, ApiError> {
+    let accepts = &model.accepts;
+    let unsupported = |param: &str, message: String| ApiError::about(param, ErrorCode::UnsupportedByModel, message);
+    let seconds = fields.seconds.unwrap_or(accepts.default_seconds);
+    if !accepts.seconds.is_empty() && !accepts.seconds.contains(&seconds) {
+        return Err(unsupported("seconds", format!("{} takes {}", model.name, words(&accepts.seconds))));
+    }
+    let size = match &fields.size {
+        None => accepts.default_size,
+        Some(text) => text
+            .parse::<Size>()
+            .map_err(|error| ApiError::about("size", ErrorCode::InvalidValue, error.to_string()))?,
+    };
+    if !accepts.sizes.is_empty() && !accepts.sizes.contains(&size) {
+        return Err(unsupported("size", format!("{} takes {}", model.name, words(&accepts.sizes))));
+    }
+    let longest = accepts.max_prompt_chars;
+    if fields.prompt.chars().count() > longest {
+        let message = format!("{} takes prompts of at most {longest} characters; shorten it", model.name);
+        return Err(ApiError::about("prompt", ErrorCode::PromptTooLong, message));
+    }
+    Ok(VideoRequest {
+        prompt: fields.prompt.as_str().into(),
+        model: model.name.as_str().into(),
+        seconds,
+        size,
+        input: None,
+        metadata: fields.metadata.clone(),
+        priority: fields.priority.unwrap_or(0),
+        provider_options: fields.provider_options.as_deref().map(Into::into),
+    })
+}
+
+fn words<T: ToString>(values: &[T]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn check_input(model: &Model, input: Option<&InputReference>) -> Result<(), ApiError> {
+    match (model.accepts.input_image, input) {
+        (InputSupport::No, Some(_)) => {
+            let message = format!("{} takes no input image; remove it or choose another model", model.name);
+            Err(ApiError::about(UPLOAD, ErrorCode::UnsupportedByModel, message))
+        }
+        (InputSupport::Required, None) => {
+            let message = format!("{} needs an input image", model.name);
+            Err(ApiError::about(UPLOAD, ErrorCode::MissingParameter, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn look_at(
+    app: &App,
+    project: ProjectId,
+    input: Option<&InputReference>,
+) -> Result<(InputImage, Bytes), ApiError> {
+    let (param, bytes) = match input {
+        Some(InputReference::Url(url)) => (crate::http::inputs::PARAM, app.inputs.fetch(app, url).await?),
+        Some(InputReference::Bytes(bytes)) => (UPLOAD, bytes.clone()),
+        None => (UPLOAD, Bytes::new()),
+    };
+    if bytes.len() > app.limits.max_input_image_bytes {
+        return Err(image_too_large(param, app.limits.max_input_image_bytes));
+    }
+    let Some(media_type) = longtake_media::sniff_image(&bytes) else {
+        let message = "the bytes are no PNG, JPEG or WebP image; convert it";
+        return Err(ApiError::about(param, ErrorCode::InputImageInvalid, message));
+    };
+    let sha256 = Digest(sha256(&bytes));
+    let key = ArtifactKey::input(project, &sha256);
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    Ok((InputImage { key, media_type: media_type.into(), bytes: length, sha256 }, bytes))
+}
+
+/// The image is over the limit.
+pub fn image_too_large(param: &str, limit: usize) -> ApiError {
+    ApiError::about(param, ErrorCode::InputImageTooLarge, format!("the image has more than {limit} bytes; make it smaller"))
+}
+
+/// Stores the image before its job exists. The key is its digest: what is there already is the same.
+async fn keep(app: &App, image: &InputImage, bytes: Bytes) -> Result<(), ApiError> {
+    match app.artifacts.len(&image.key).await {
+        Ok(length) if length == image.bytes => return Ok(()),
+        Ok(_) | Err(ArtifactError::NotFound) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut writer = app.artifacts.writer(&image.key).await?;
+    writer.write(bytes).await?;
+    Ok(writer.finish().await?)
+}

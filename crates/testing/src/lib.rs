@@ -1,0 +1,20 @@
+//! Simulators of vendors, for tests, benchmarks and chaos runs of Longtake. Development only.
+//!
+//! [`sim`] is one server that speaks the wire of every simulated vendor, keeps a billing ledger on disk and
+//! misbehaves on request; `longtake-sim` is the same in a process of its own. [`proxy`] cuts TCP connections.
+//! [`wait_until`] polls a condition with a bound.
+//! Absent: the deterministic in-memory provider of the engine's simulation; it lives with the engine's tests.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a simulator for tests: a broken one should stop the test"
+)]
+#![expect(clippy::disallowed_methods, reason = "a vendor's clock is the real one, whatever clock the tested code has")]
+
+mod background;
+pub mod proxy;
+pub mod sim;
+mod wait;
+
+pub use wait::wait_until;
