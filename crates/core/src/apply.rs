@@ -98,23 +98,26 @@ pub struct InvalidTransition {
 /// `InvalidTransition` where the table has no such row: the caller's picture is old; it reads again.
 pub fn apply(record: &Record, input: Input, now: Timestamp) -> Result<Transition, InvalidTransition> {
     let invalid = InvalidTransition { from: record.state.name(), on: input.name() };
-    let unresolved = record.attempt.as_ref().is_some_and(|attempt| attempt.state.is_unresolved());
+    // Evidence that is not taken up yet would be overruled by an old picture: the caller folds it in first.
+    if record.has_news() && !matches!(input, Input::Fold(_)) {
+        return Err(invalid);
+    }
     let change = Change { record: record.clone(), now };
     match (&record.state, input) {
         (JobState::Queued, Input::Intent(attempt)) => change.submitting(attempt).ok_or(invalid), // T2
         (_, Input::Fold(budget)) => change.fold(budget).ok_or(invalid),                          // T3-T6, T9
-        (JobState::Submitting { attempt }, Input::TakenOver) if unresolved => {
+        (JobState::Submitting { attempt }, Input::TakenOver) => {
             let attempt = *attempt;
-            Ok(change.to(JobState::Verifying { attempt }, EventKind::Verifying)) // T6
+            Ok(change.doubted().to(JobState::Verifying { attempt }, EventKind::Verifying)) // T6
         }
-        (JobState::Verifying { .. } | JobState::Held { .. }, Input::Absent(budget)) if unresolved => {
+        (JobState::Verifying { .. } | JobState::Held { .. }, Input::Absent(budget)) => {
             Ok(change.refused(&absent(), budget)) // T7
         }
-        (JobState::Verifying { attempt }, Input::VerifyExpired) if unresolved => {
+        (JobState::Verifying { attempt }, Input::VerifyExpired) => {
             let attempt = *attempt;
-            Ok(change.attempt(AttemptState::Unknown).to(JobState::Held { attempt }, EventKind::Held)) // T8
+            Ok(change.doubted().to(JobState::Held { attempt }, EventKind::Held)) // T8
         }
-        (JobState::Held { .. }, Input::Decide(decision)) if unresolved => Ok(change.decided(decision)), // T9
+        (JobState::Held { .. }, Input::Decide(decision)) => Ok(change.decided(decision)), // T9
         (JobState::Running { .. }, Input::Progress(percent)) => change.progress(percent).ok_or(invalid), // T10
         (JobState::Running { attempt, provider_job }, Input::ProviderDone) => {
             let state = JobState::Storing { attempt: *attempt, provider_job: provider_job.clone() };
@@ -171,6 +174,14 @@ impl Change {
         if let Some(attempt) = &mut self.record.attempt {
             attempt.state = state;
             attempt.resolved_at = attempt.resolved_at.or(Some(self.now));
+        }
+        self
+    }
+
+    /// Nobody knows, and that is no resolution.
+    fn doubted(mut self) -> Self {
+        if let Some(attempt) = &mut self.record.attempt {
+            attempt.state = AttemptState::Unknown;
         }
         self
     }
@@ -324,7 +335,7 @@ impl Change {
         if let Some(cancel) = &mut self.record.cancel {
             cancel.outcome = outcome;
         }
-        self.end_late(attempt, watch).end_with_watch(JobState::Canceled, EventKind::Canceled, watch)
+        self.ended(JobState::Canceled, EventKind::Canceled, attempt, watch)
     }
 
     fn expired(self, stopped: bool) -> Transition {
@@ -337,25 +348,16 @@ impl Change {
             _ => (None, false),
         };
         let failure = Failure::new(FailureCode::DeadlineExceeded, "the deadline of the request passed");
-        self.end_late(attempt, watch).end_with_watch(JobState::Failed { failure }, EventKind::Failed, watch)
+        self.ended(JobState::Failed { failure }, EventKind::Failed, attempt, watch)
     }
 
-    /// Leaves the attempt behind as the end of its job finds it; evidence that came but was not yet folded in is kept.
-    fn end_late(mut self, to: Option<AttemptState>, watch: bool) -> Self {
-        let Some(attempt) = &mut self.record.attempt else { return self };
-        if watch && attempt.state == AttemptState::Accepted {
-            attempt.state = AttemptState::LateAccepted;
-        } else if let Some(state) = to {
-            attempt.state = state;
+    /// Ends the job and leaves its attempt behind: in a new state, or in doubt as it is.
+    fn ended(mut self, state: JobState, event: EventKind, attempt: Option<AttemptState>, watch: bool) -> Transition {
+        if let (Some(latest), Some(left)) = (&mut self.record.attempt, attempt) {
+            latest.state = left;
         }
-        self
-    }
-
-    fn end_with_watch(self, state: JobState, event: EventKind, watch: bool) -> Transition {
         let mut transition = self.to(state, event);
-        // A refused attempt that was not yet folded in yields nothing to watch.
-        let late = |attempt: &Attempt| attempt.state.is_open() || attempt.state == AttemptState::LateAccepted;
-        transition.watch = watch && transition.record.attempt.as_ref().is_some_and(late);
+        transition.watch = watch;
         transition
     }
 

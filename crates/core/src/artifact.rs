@@ -42,8 +42,12 @@ pub struct ArtifactKey(Arc<str>);
 
 impl ArtifactKey {
     /// The key of an output: the fence makes it the copy of one owner, so two owners never overwrite each other.
+    ///
+    /// 256 folders per project, by the job's last byte: a folder of its own for each job would have to be made and synced
+    /// for each job, and one folder for all would grow without limit.
     pub fn output(project: ProjectId, job: JobId, attempt: AttemptNo, n: u16, fence: Fence) -> Self {
-        Self(format!("{project}/{job}/{attempt}/{n}-{fence}").into())
+        let shard = job.as_bytes()[15];
+        Self(format!("{project}/{shard:02x}/{job}-{attempt}-{n}-{fence}").into())
     }
 
     /// The key of an input image: named by its digest, so that the same image is stored once per project.

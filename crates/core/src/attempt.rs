@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::failure::{Failure, FailureCode};
 use crate::id::{AccountId, AttemptNo, ClientRef, ExecutorId, Nonce, ProviderJobId};
 use crate::record::Record;
-use crate::state::StateName;
 use crate::time::Timestamp;
 
 /// What is known of one attempt. It only moves up: accepted beats everything, not accepted and unknown only replace less.
@@ -208,14 +207,16 @@ pub enum Merge {
 
 /// Merges evidence into an attempt of `record`'s job. Asks for no owner (rule R5) and may be repeated.
 ///
-/// `claimed`: another attempt of the same account already has the provider job that `evidence` names. Such a submission
-/// serves the other video (the two requests are equal, or the provider merged them); this one was bought once and is free to try again.
+/// `claimed`: another attempt of the same account already has the provider job that `evidence` names. As the answer to
+/// the one send of an intent it says that the provider merged two equal requests: this one was not bought and is free to
+/// try again. Found by anyone else it proves nothing, since the true one may be another.
 pub fn merge(record: &Record, attempt: &Attempt, evidence: &Evidence, claimed: bool, now: Timestamp) -> Merge {
     match evidence {
         Evidence::Accepted(provider_job) => match &attempt.provider_job {
             Some(known) if known == provider_job => Merge::Unchanged,
             Some(_) => Merge::Orphan(provider_job.clone()),
-            None if claimed => refuse(attempt, &served_elsewhere(), now),
+            None if claimed && attempt.state == AttemptState::Intent => refuse(attempt, &served_elsewhere(), now),
+            None if claimed => Merge::Unchanged,
             None => accept(record, attempt, provider_job, now),
         },
         Evidence::NotAccepted(rejection) => refuse(attempt, rejection, now),
@@ -228,13 +229,9 @@ pub fn merge(record: &Record, attempt: &Attempt, evidence: &Evidence, claimed: b
 
 fn accept(record: &Record, attempt: &Attempt, provider_job: &ProviderJobId, now: Timestamp) -> Merge {
     let latest = record.attempt.as_ref().is_some_and(|current| current.n == attempt.n);
-    let awaited = latest
-        && match attempt.state {
-            AttemptState::Intent | AttemptState::Unknown => !record.state.is_terminal(),
-            // A refusal that was none: revive it before the job buys again.
-            AttemptState::NotAccepted => record.state.name() == StateName::Queued,
-            _ => false,
-        };
+    // On a refusal that was none the attempt is revived before the job buys again.
+    let revivable = matches!(attempt.state, AttemptState::Intent | AttemptState::Unknown | AttemptState::NotAccepted);
+    let awaited = latest && revivable && !record.state.is_terminal();
     let state = if awaited { AttemptState::Accepted } else { AttemptState::LateAccepted };
     let provider_job = Some(provider_job.clone());
     let attempt = Attempt { state, provider_job, resolved_at: Some(now), rejection: None, ..attempt.clone() };

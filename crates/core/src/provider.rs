@@ -34,11 +34,37 @@ pub enum Lookup {
     None,
     /// The provider answers for our client ref, exactly.
     ByRef,
-    /// By listing and comparing the request: adopts only on exactly one unclaimed match.
+    /// By listing and comparing the whole request, prompt and all: adopts only on exactly one unclaimed match.
     List {
         /// How long an accepted job may be missing from the list.
         lag: Duration,
     },
+    /// By a list that shows no prompts, so that equal shapes may be different requests: adopts only on exactly one
+    /// unclaimed match, and only while no other attempt of the account is in doubt.
+    ListByShape {
+        /// How long an accepted job may be missing from the list.
+        lag: Duration,
+    },
+}
+
+impl Lookup {
+    /// How long an accepted job may be missing from the answer.
+    pub const fn lag(self) -> Duration {
+        match self {
+            Self::None | Self::ByRef => Duration::ZERO,
+            Self::List { lag } | Self::ListByShape { lag } => lag,
+        }
+    }
+
+    /// The same look-up with another lag.
+    #[must_use]
+    pub const fn with_lag(self, lag: Duration) -> Self {
+        match self {
+            Self::None | Self::ByRef => self,
+            Self::List { .. } => Self::List { lag },
+            Self::ListByShape { .. } => Self::ListByShape { lag },
+        }
+    }
 }
 
 /// Whether a provider stops work it has begun.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::artifact::Artifact;
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, AttemptState};
 use crate::event::Snapshot;
 use crate::id::{AttemptNo, JobId, ProjectId};
 use crate::request::VideoRequest;
@@ -151,6 +151,19 @@ impl Record {
     /// A cancel was asked for and has not been answered.
     pub fn cancel_pending(&self) -> bool {
         self.cancel.is_some_and(|cancel| cancel.outcome == CancelOutcome::Pending)
+    }
+
+    /// The attempt's evidence says more than the state: it is taken up before anything else is decided.
+    pub fn has_news(&self) -> bool {
+        let known = self.attempt.as_ref().map(|attempt| attempt.state);
+        match &self.state {
+            JobState::Queued => known == Some(AttemptState::Accepted),
+            JobState::Submitting { .. } | JobState::Verifying { .. } | JobState::Held { .. } => {
+                matches!(known, Some(AttemptState::Accepted | AttemptState::NotAccepted))
+            }
+            JobState::Running { .. } | JobState::Storing { .. } => false,
+            JobState::Completed | JobState::Failed { .. } | JobState::Canceled => false,
+        }
     }
 
     /// The client's deadline is over.

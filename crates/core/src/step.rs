@@ -44,16 +44,7 @@ pub fn next_step(record: &Record, now: Timestamp) -> Option<Step> {
     let step = match (&record.state, known, stop) {
         (JobState::Completed | JobState::Failed { .. } | JobState::Canceled, ..) => return None,
         // What is known is taken up before anything else is decided.
-        (
-            JobState::Queued | JobState::Submitting { .. } | JobState::Verifying { .. } | JobState::Held { .. },
-            Some(AttemptState::Accepted),
-            _,
-        ) => Step::Fold,
-        (
-            JobState::Submitting { .. } | JobState::Verifying { .. } | JobState::Held { .. },
-            Some(AttemptState::NotAccepted),
-            _,
-        ) => Step::Fold,
+        _ if record.has_news() => Step::Fold,
         (JobState::Queued, _, Some(stop)) => Step::Stop(stop),
         (JobState::Queued, _, None) => Step::Submit,
         (JobState::Submitting { .. }, Some(AttemptState::Unknown), _) => Step::Fold,
@@ -97,8 +88,11 @@ pub enum WatchStep {
 /// Chooses the step for a late attempt. It never submits.
 pub const fn watch_step(attempt: &Attempt) -> WatchStep {
     match attempt.state {
-        AttemptState::LateAccepted | AttemptState::Accepted => WatchStep::Follow,
+        AttemptState::LateAccepted => WatchStep::Follow,
         AttemptState::Intent | AttemptState::Unknown | AttemptState::Waived => WatchStep::Verify,
-        AttemptState::NotAccepted | AttemptState::FailedAtProvider | AttemptState::Done => WatchStep::Settle,
+        // Accepted: revived after all, so its job waits for it again and drives it.
+        AttemptState::Accepted | AttemptState::NotAccepted | AttemptState::FailedAtProvider | AttemptState::Done => {
+            WatchStep::Settle
+        }
     }
 }

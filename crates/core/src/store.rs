@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use crate::BoxError;
 use crate::apply::{Input, LateInput};
 use crate::artifact::{Artifact, ArtifactKey};
-use crate::attempt::{Attempt, Evidence, Verdict};
+use crate::attempt::{Attempt, AttemptState, Evidence, Verdict};
 use crate::event::JobEvent;
 use crate::id::{AccountId, AttemptNo, ExecutorId, Fence, JobId, Nonce, ProjectId, ProviderJobId};
 use crate::provider::Exchange;
@@ -147,7 +147,7 @@ pub struct EvidenceRecord {
     pub job: JobId,
     /// Which attempt.
     pub attempt: AttemptNo,
-    /// If given, only this execution's own intent is meant (rule R2).
+    /// If given, only this execution's own intent is meant, and a refusal only while nobody took it over (rules R2, R8).
     pub nonce: Option<Nonce>,
     /// What is known.
     pub evidence: Evidence,
@@ -155,6 +155,17 @@ pub struct EvidenceRecord {
     pub exchanges: Vec<Exchange>,
     /// Wake the job's owner. `false` only where the owner itself testifies and takes it up next.
     pub wake: bool,
+}
+
+impl EvidenceRecord {
+    /// Whether this says anything about the attempt as it is.
+    ///
+    /// Where a provider recognises keys, a successor may have sent the same purchase again: then the first sender's
+    /// refusal no longer closes it.
+    pub fn concerns(&self, attempt: &Attempt) -> bool {
+        let accepted = matches!(self.evidence, Evidence::Accepted(_));
+        self.nonce.is_none_or(|nonce| nonce == attempt.nonce && (accepted || attempt.state == AttemptState::Intent))
+    }
 }
 
 /// One decision of an owner.
@@ -398,6 +409,9 @@ pub trait Store: Send + Sync {
 
     /// How many jobs the account has at the provider: attempts that may still run there.
     async fn in_flight(&self, account: AccountId) -> Result<u32, StoreError>;
+
+    /// How many attempts of the account are in doubt: intents, unknown ones, and waived ones that are still watched.
+    async fn in_doubt(&self, account: AccountId) -> Result<u32, StoreError>;
 
     /// Asks to cancel. Idempotent. Never refused: where it is too late the job says so.
     async fn request_cancel(&self, project: ProjectId, job: JobId) -> Result<CommandResult, StoreError>;
