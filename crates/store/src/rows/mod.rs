@@ -1,0 +1,261 @@
+//! Rows ↔ domain: the integers and texts in the database and the types of longtake-core.
+//!
+//! Numbers are those of the domain; a row that the domain cannot read is an error of the operation that met it, never a
+//! guess. The order of columns is that of the query files that name this one. Absent: SQL, rules.
+
+mod json;
+
+use std::time::Duration;
+
+use longtake_core::BoxError;
+use longtake_core::artifact::{Artifact, ArtifactKey, Digest, MediaInfo};
+use longtake_core::attempt::{Attempt, AttemptState, Decision, Rejection, Retry, Verdict};
+use longtake_core::event::{EventKind, JobEvent};
+use longtake_core::failure::{Failure, FailureCode};
+use longtake_core::id::{AccountId, AttemptNo, ClientRef, ExecutorId, Fence, JobId, Nonce, ProjectId, ProviderJobId};
+use longtake_core::provider::Exchange;
+use longtake_core::record::{Cancel, CancelOutcome, Record};
+use longtake_core::state::{JobState, StateName};
+use longtake_core::store::{ApiKey, WorkKey, WorkKind};
+use longtake_core::time::Timestamp;
+use rusqlite::types::Type;
+use rusqlite::{Error, Result, Row};
+
+pub(crate) use json::{metadata_text, request_bytes, request_from, snapshot_from, snapshot_text};
+
+/// A row that the domain cannot read.
+pub(crate) fn corrupt(what: impl Into<BoxError>) -> Error {
+    Error::FromSqlConversionFailure(0, Type::Null, what.into())
+}
+
+/// Lengths and counts fit 63 bits.
+pub(crate) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A duration as it is stored.
+pub(crate) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn duration(micros: i64) -> Duration {
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+}
+
+fn number<T: TryFrom<i64>>(row: &Row<'_>, column: usize) -> Result<T> {
+    T::try_from(row.get::<_, i64>(column)?).map_err(|_| corrupt("a number out of its range"))
+}
+
+fn number_or_none<T: TryFrom<i64>>(row: &Row<'_>, column: usize) -> Result<Option<T>> {
+    let stored: Option<i64> = row.get(column)?;
+    stored.map(T::try_from).transpose().map_err(|_| corrupt("a number out of its range"))
+}
+
+fn time(row: &Row<'_>, column: usize) -> Result<Timestamp> {
+    Ok(Timestamp::from_micros(row.get(column)?))
+}
+
+fn time_or_none(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros))
+}
+
+/// The id in a column.
+pub(crate) fn job_id(row: &Row<'_>, column: usize) -> Result<JobId> {
+    Ok(JobId::from_bytes(row.get(column)?))
+}
+
+/// The key of a work row in three columns.
+pub(crate) fn work_key(row: &Row<'_>) -> Result<WorkKey> {
+    let kind = match row.get::<_, i64>(1)? {
+        0 => WorkKind::Drive,
+        2 => WorkKind::Watch,
+        _ => return Err(corrupt("work of an unknown kind")),
+    };
+    Ok(WorkKey { job: job_id(row, 0)?, kind, reference: row.get(2)? })
+}
+
+/// The stored number of a kind of work.
+pub(crate) const fn kind_number(kind: WorkKind) -> i64 {
+    match kind {
+        WorkKind::Drive => 0,
+        WorkKind::Watch => 2,
+    }
+}
+
+/// Owner and fence, behind a record.
+pub(crate) fn ownership(row: &Row<'_>) -> Result<(Option<ExecutorId>, Fence)> {
+    Ok((row.get::<_, Option<i64>>(35)?.map(ExecutorId), Fence(row.get(36)?)))
+}
+
+/// Whether the job is hidden, behind a record.
+pub(crate) fn is_hidden(row: &Row<'_>) -> Result<bool> {
+    row.get(35)
+}
+
+fn failure(code: &str, message: &str) -> Result<Failure> {
+    let code = FailureCode::from_code(code).ok_or_else(|| corrupt("an unknown failure code"))?;
+    Ok(Failure { code, message: message.into() })
+}
+
+fn failure_or_none(row: &Row<'_>, column: usize) -> Result<Option<Failure>> {
+    let code = row.get_ref(column)?.as_str_or_null()?;
+    let message = row.get_ref(column + 1)?.as_str_or_null()?;
+    code.map(|code| failure(code, message.unwrap_or_default())).transpose()
+}
+
+/// The columns of `record.sql` and `claim.sql`.
+pub(crate) fn record_from(row: &Row<'_>) -> Result<Record> {
+    let attempt = match row.get_ref(18)? {
+        rusqlite::types::ValueRef::Null => None,
+        _ => Some(attempt_from(row, 18)?),
+    };
+    let cancel = match (time_or_none(row, 11)?, row.get::<_, Option<i16>>(12)?) {
+        (Some(requested_at), Some(outcome)) => {
+            let outcome =
+                CancelOutcome::from_number(outcome).ok_or_else(|| corrupt("an unknown outcome of a cancel"))?;
+            Some(Cancel { requested_at, outcome })
+        }
+        _ => None,
+    };
+    Ok(Record {
+        job: job_id(row, 0)?,
+        project: ProjectId(row.get(1)?),
+        model: row.get_ref(2)?.as_str()?.into(),
+        state: state_from(row.get(3)?, failure_or_none(row, 5)?, attempt.as_ref())?,
+        ver: number(row, 4)?,
+        created_at: time(row, 7)?,
+        finished_at: time_or_none(row, 8)?,
+        deadline: row.get::<_, Option<i64>>(9)?.map(duration),
+        deadline_at: time_or_none(row, 10)?,
+        cancel,
+        priority: number(row, 13)?,
+        progress: number_or_none(row, 14)?,
+        first_attempt: AttemptNo(number(row, 15)?),
+        attempts_used: number(row, 16)?,
+        unavailable_since: time_or_none(row, 17)?,
+        attempt,
+    })
+}
+
+/// What a state carries stands on its latest attempt.
+fn state_from(number: i16, failure: Option<Failure>, latest: Option<&Attempt>) -> Result<JobState> {
+    let attempt = || latest.map(|latest| latest.n).ok_or_else(|| corrupt("a state without its attempt"));
+    let provider_job = || {
+        latest.and_then(|latest| latest.provider_job.clone()).ok_or_else(|| corrupt("a state without its provider job"))
+    };
+    Ok(match StateName::from_number(number).ok_or_else(|| corrupt("an unknown state"))? {
+        StateName::Queued => JobState::Queued,
+        StateName::Submitting => JobState::Submitting { attempt: attempt()? },
+        StateName::Verifying => JobState::Verifying { attempt: attempt()? },
+        StateName::Held => JobState::Held { attempt: attempt()? },
+        StateName::Running => JobState::Running { attempt: attempt()?, provider_job: provider_job()? },
+        StateName::Storing => JobState::Storing { attempt: attempt()?, provider_job: provider_job()? },
+        StateName::Completed => JobState::Completed,
+        StateName::Failed => {
+            JobState::Failed { failure: failure.ok_or_else(|| corrupt("a failed job without its reason"))? }
+        }
+        StateName::Canceled => JobState::Canceled,
+    })
+}
+
+fn provider_job(text: &str) -> Result<ProviderJobId> {
+    ProviderJobId::new(text).ok_or_else(|| corrupt("an impossible provider job"))
+}
+
+/// Seventeen columns from `first` on.
+pub(crate) fn attempt_from(row: &Row<'_>, first: usize) -> Result<Attempt> {
+    let rejection = match failure_or_none(row, first + 11)? {
+        None => None,
+        Some(failure) => Some(Rejection {
+            failure,
+            retry: Retry::from_number(row.get(first + 13)?).ok_or_else(|| corrupt("an unknown retry"))?,
+            retry_after: row.get::<_, Option<i64>>(first + 14)?.map(duration),
+        }),
+    };
+    let decision = match row.get::<_, Option<i16>>(first + 15)? {
+        None => None,
+        Some(verdict) => Some(Decision {
+            verdict: Verdict::from_number(verdict).ok_or_else(|| corrupt("an unknown verdict"))?,
+            by: row.get_ref(first + 16)?.as_str()?.into(),
+        }),
+    };
+    Ok(Attempt {
+        n: AttemptNo(number(row, first)?),
+        state: AttemptState::from_number(row.get(first + 1)?).ok_or_else(|| corrupt("an unknown attempt state"))?,
+        executor: ExecutorId(row.get(first + 2)?),
+        nonce: Nonce(row.get(first + 3)?),
+        account: AccountId(number(row, first + 4)?),
+        model: row.get_ref(first + 5)?.as_str()?.into(),
+        client_ref: ClientRef::from_stored(row.get_ref(first + 6)?.as_str()?),
+        provider_job: row.get_ref(first + 7)?.as_str_or_null()?.map(provider_job).transpose()?,
+        intent_at: time(row, first + 8)?,
+        send_deadline_at: time(row, first + 9)?,
+        resolved_at: time_or_none(row, first + 10)?,
+        rejection,
+        decision,
+    })
+}
+
+/// The columns of `output.sql`.
+pub(crate) fn artifact_from(row: &Row<'_>) -> Result<Artifact> {
+    Ok(Artifact {
+        attempt: AttemptNo(number(row, 0)?),
+        n: number(row, 1)?,
+        key: ArtifactKey::from_stored(row.get_ref(2)?.as_str()?),
+        bytes: number(row, 3)?,
+        sha256: Digest(row.get(4)?),
+        media_type: row.get_ref(5)?.as_str()?.into(),
+        media: MediaInfo {
+            width: number(row, 6)?,
+            height: number(row, 7)?,
+            duration_ms: number(row, 8)?,
+            frames: number(row, 9)?,
+            codec: row.get_ref(10)?.as_str()?.into(),
+        },
+    })
+}
+
+/// The columns of `events_after.sql` and `events_newest.sql`.
+pub(crate) fn event_from(row: &Row<'_>, job: JobId) -> Result<JobEvent> {
+    Ok(JobEvent {
+        job,
+        ver: number(row, 0)?,
+        kind: EventKind::from_number(row.get(1)?).ok_or_else(|| corrupt("an event of an unknown kind"))?,
+        at: time(row, 2)?,
+        snapshot: snapshot_from(row.get_ref(3)?.as_str()?)?,
+    })
+}
+
+/// The columns of `exchanges.sql`.
+pub(crate) fn exchange_from(row: &Row<'_>) -> Result<(AttemptNo, Exchange)> {
+    let call = match row.get_ref(1)?.as_str()? {
+        "submit" => "submit",
+        "find" => "find",
+        "poll" => "poll",
+        "fetch" => "fetch",
+        "cancel" => "cancel",
+        _ => "other",
+    };
+    let exchange = Exchange {
+        call,
+        at: time(row, 2)?,
+        request: row.get_ref(3)?.as_str()?.into(),
+        status: number_or_none(row, 4)?,
+        duration_ms: number(row, 5)?,
+        answer: row.get_ref(6)?.as_str()?.into(),
+    };
+    Ok((AttemptNo(number(row, 0)?), exchange))
+}
+
+/// The columns of `keys.sql` and `key_find.sql`.
+pub(crate) fn key_from(row: &Row<'_>) -> Result<ApiKey> {
+    Ok(ApiKey {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        project: ProjectId(row.get(2)?),
+        hash: row.get(3)?,
+        scopes: serde_json::from_str(row.get_ref(4)?.as_str()?).map_err(corrupt)?,
+        created_at: time(row, 5)?,
+        revoked_at: time_or_none(row, 6)?,
+    })
+}

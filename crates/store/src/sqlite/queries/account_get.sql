@@ -1,0 +1,2 @@
+-- The number of an account.
+SELECT id FROM account WHERE name = ?1 AND provider = ?2;

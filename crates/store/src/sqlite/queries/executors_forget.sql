@@ -1,0 +1,2 @@
+-- The history of incarnations is bounded.
+DELETE FROM executor WHERE id <= ?1;

@@ -1,0 +1,2 @@
+-- A number for a project, unless it has one.
+INSERT INTO project (name) VALUES (?1) ON CONFLICT DO NOTHING;

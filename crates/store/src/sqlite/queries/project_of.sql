@@ -1,0 +1,2 @@
+-- Whose a job is.
+SELECT project FROM job WHERE id = ?1;

@@ -1,0 +1,207 @@
+//! Cases: intents, evidence, late attempts.
+
+use std::time::Duration;
+
+use longtake_core::apply::{Input, LateInput};
+use longtake_core::attempt::{AttemptState, Evidence, Retry};
+use longtake_core::event::EventKind;
+use longtake_core::id::{AttemptNo, Nonce, ProviderJobId};
+use longtake_core::record::CancelOutcome;
+use longtake_core::state::{JobState, StateName};
+use longtake_core::store::{EvidenceRecord, OpenAttempt, OpenResult, StepInput, StepResult, WorkKind};
+
+use crate::given::{ACCOUNT, BUDGET, Given, PROJECT, accepted, evidence_of, output, rejected};
+
+fn named(text: &str) -> ProviderJobId {
+    ProviderJobId::new(text).unwrap()
+}
+
+pub async fn an_intent_is_durable_and_moves_the_job(given: &Given) {
+    given.queued().await;
+    let executor = given.executor().await;
+    let claim = given.acquire(executor).await;
+    let intent = given.intent(executor, &claim);
+    let opened = given.store.open_attempts(executor, vec![intent.clone()]).await.unwrap().remove(0);
+    let OpenResult::Opened(record) = opened else { panic!("{opened:?}") };
+    assert_eq!(record.state, JobState::Submitting { attempt: AttemptNo(1) });
+    assert_eq!(record.attempt, Some(intent.attempt.clone()));
+    assert_eq!(given.attempt(claim.work.job, 1).await, intent.attempt);
+    assert_eq!(given.record(claim.work.job).await, record);
+    let events = given.store.events_after(claim.work.job, 1, 10).await.unwrap();
+    assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), [EventKind::Submitted]);
+}
+
+pub async fn a_second_open_attempt_is_refused(given: &Given) {
+    let executor = given.executor().await;
+    let claim = given.submitting(executor).await;
+    let second = given.intent(executor, &claim);
+    let refused = given.store.open_attempts(executor, vec![second]).await.unwrap().remove(0);
+    assert_eq!(refused, OpenResult::Conflict(claim.record.clone()));
+    assert_eq!(given.record(claim.work.job).await, claim.record);
+}
+
+pub async fn an_intent_under_an_old_fence_is_stale(given: &Given) {
+    given.queued().await;
+    let (one, two) = (given.executor().await, given.executor().await);
+    let old = given.acquire(one).await;
+    given.store.release(one, vec![(old.work, old.fence, given.now())]).await.unwrap();
+    given.acquire(two).await;
+    let intent = given.intent(one, &old);
+    assert_eq!(given.store.open_attempts(one, vec![intent]).await.unwrap(), vec![OpenResult::Stale]);
+}
+
+pub async fn an_account_takes_no_more_than_its_limit(given: &Given) {
+    let executor = given.executor().await;
+    let mut first = given.running(executor, "p-1").await;
+    given.queued().await;
+    let second = given.acquire(executor).await;
+    let limited = OpenAttempt { account_limit: Some(1), ..given.intent(executor, &second) };
+    let full = given.store.open_attempts(executor, vec![limited.clone()]).await.unwrap();
+    assert_eq!((full, given.store.in_flight(ACCOUNT).await.unwrap()), (vec![OpenResult::AccountFull], 1));
+    given.step(executor, &mut first, Input::ProviderDone).await;
+    let stored = output(&first);
+    given.step(executor, &mut first, Input::Stored(vec![stored])).await;
+    let opened = given.store.open_attempts(executor, vec![limited]).await.unwrap();
+    assert!(matches!(opened[..], [OpenResult::Opened(_)]), "{opened:?}");
+}
+
+pub async fn a_limit_counts_within_one_call(given: &Given) {
+    for _ in 0..4 {
+        given.queued().await;
+    }
+    let executor = given.executor().await;
+    let claims = given.store.acquire(executor, 10).await.unwrap();
+    let limits = [Some(2), Some(2), Some(2), Some(3)];
+    let intents = claims.iter().zip(limits);
+    let intents = intents.map(|(claim, account_limit)| OpenAttempt { account_limit, ..given.intent(executor, claim) });
+    let answers = given.store.open_attempts(executor, intents.collect()).await.unwrap();
+    let opened: Vec<bool> = answers.iter().map(|answer| matches!(answer, OpenResult::Opened(_))).collect();
+    assert_eq!(opened, [true, true, false, true], "{answers:?}");
+}
+
+pub async fn late_attempts_count_until_they_are_settled(given: &Given) {
+    let executor = given.executor().await;
+    let mut claim = given.running(executor, "p-1").await;
+    given.store.request_cancel(PROJECT, claim.work.job).await.unwrap();
+    claim.record = given.record(claim.work.job).await;
+    given.step(executor, &mut claim, Input::Canceled(CancelOutcome::NotStoppable)).await;
+    assert_eq!(given.store.in_flight(ACCOUNT).await.unwrap(), 1);
+    let watch = given.acquire(executor).await;
+    given.step_late(executor, &watch, LateInput::Ended).await;
+    assert_eq!(given.store.in_flight(ACCOUNT).await.unwrap(), 0);
+}
+
+pub async fn evidence_is_idempotent_and_only_moves_up(given: &Given) {
+    let executor = given.executor().await;
+    let claim = given.submitting(executor).await;
+    given.testify(&claim, Evidence::Unknown).await;
+    assert_eq!(given.attempt(claim.work.job, 1).await.state, AttemptState::Unknown);
+    given.testify(&claim, accepted("p-1")).await;
+    let known = given.attempt(claim.work.job, 1).await;
+    assert_eq!((known.state, known.provider_job.clone()), (AttemptState::Accepted, Some(named("p-1"))));
+    given.clock.advance(Duration::from_secs(1));
+    for weaker in [Evidence::Unknown, rejected(Retry::Never), accepted("p-1")] {
+        given.testify(&claim, weaker).await;
+        assert_eq!(given.attempt(claim.work.job, 1).await, known);
+    }
+    let nobody = evidence_of(given.new_job().job, AttemptNo(1), Evidence::Unknown);
+    given.store.record_evidence(vec![nobody]).await.unwrap();
+}
+
+pub async fn evidence_of_another_execution_is_ignored(given: &Given) {
+    let executor = given.executor().await;
+    let claim = given.submitting(executor).await;
+    let other = EvidenceRecord {
+        nonce: Some(Nonce(-1)),
+        ..evidence_of(claim.work.job, AttemptNo(1), rejected(Retry::Counted))
+    };
+    given.store.record_evidence(vec![other]).await.unwrap();
+    assert_eq!(given.attempt(claim.work.job, 1).await.state, AttemptState::Intent);
+}
+
+pub async fn a_second_provider_job_is_an_orphan(given: &Given) {
+    let executor = given.executor().await;
+    let claim = given.running(executor, "p-1").await;
+    for _ in 0..2 {
+        given.testify(&claim, accepted("p-2")).await;
+    }
+    assert_eq!(given.attempt(claim.work.job, 1).await.provider_job, Some(named("p-1")));
+    assert_eq!(given.store.stats().await.unwrap().orphans, 1);
+    let asked = vec![named("p-1"), named("p-2"), named("p-3")];
+    assert_eq!(given.store.claimed(ACCOUNT, asked).await.unwrap(), [true, true, false]);
+}
+
+pub async fn one_provider_job_serves_one_attempt(given: &Given) {
+    let executor = given.executor().await;
+    given.running(executor, "p-1").await;
+    let sender = given.submitting(executor).await;
+    given.testify(&sender, accepted("p-1")).await;
+    let known = given.attempt(sender.work.job, 1).await;
+    assert_eq!((known.state, known.provider_job), (AttemptState::NotAccepted, None));
+}
+
+pub async fn a_rejection_is_kept_whole(given: &Given) {
+    let executor = given.executor().await;
+    let claim = given.submitting(executor).await;
+    given.testify(&claim, rejected(Retry::NextRoute)).await;
+    let Evidence::NotAccepted(rejection) = rejected(Retry::NextRoute) else { unreachable!() };
+    assert_eq!(given.attempt(claim.work.job, 1).await.rejection, Some(rejection));
+}
+
+pub async fn a_late_acceptance_revives_a_live_job(given: &Given) {
+    let executor = given.executor().await;
+    let mut claim = given.submitting(executor).await;
+    given.testify(&claim, rejected(Retry::Counted)).await;
+    given.step(executor, &mut claim, Input::Fold(BUDGET)).await;
+    assert_eq!(claim.record.state, JobState::Queued);
+    given.testify(&claim, accepted("p-1")).await;
+    let intent = given.intent(executor, &claim);
+    let refused = given.store.open_attempts(executor, vec![intent]).await.unwrap().remove(0);
+    assert!(matches!(refused, OpenResult::Conflict(record) if record.has_news()), "it would buy twice");
+    given.step(executor, &mut claim, Input::Fold(BUDGET)).await;
+    assert_eq!(claim.record.state.name(), StateName::Running);
+}
+
+pub async fn a_late_acceptance_of_a_finished_job_is_watched(given: &Given) {
+    let executor = given.executor().await;
+    let mut claim = given.submitting(executor).await;
+    given.testify(&claim, rejected(Retry::Never)).await;
+    given.step(executor, &mut claim, Input::Fold(BUDGET)).await;
+    assert!(given.store.acquire(executor, 10).await.unwrap().is_empty());
+    given.testify(&claim, accepted("p-1")).await;
+    let watch = given.acquire(executor).await;
+    assert_eq!((watch.work.kind, watch.work.reference), (WorkKind::Watch, 1));
+    assert_eq!(watch.late.map(|late| late.state), Some(AttemptState::LateAccepted));
+    assert!(watch.fence > claim.fence, "fences grow across kinds of work");
+}
+
+pub async fn a_late_result_is_announced_once(given: &Given) {
+    let executor = given.executor().await;
+    let mut claim = given.submitting(executor).await;
+    given.testify(&claim, rejected(Retry::Never)).await;
+    given.step(executor, &mut claim, Input::Fold(BUDGET)).await;
+    given.testify(&claim, accepted("p-1")).await;
+    let watch = given.acquire(executor).await;
+    let stored = LateInput::Stored(vec![output(&watch)]);
+    let record = given.step_late(executor, &watch, stored.clone()).await;
+    assert_eq!((record.ver, record.state.name()), (claim.record.ver + 1, StateName::Failed));
+    assert_eq!(given.try_step(executor, &watch, StepInput::Late(stored)).await, StepResult::Stale);
+    let job = given.store.get(PROJECT, claim.work.job).await.unwrap().unwrap();
+    assert_eq!((job.record, job.output), (record.clone(), Some(output(&watch))));
+    let last = given.store.events_after(claim.work.job, record.ver - 1, 10).await.unwrap();
+    assert_eq!((last.len(), last[0].kind), (1, EventKind::LateResult));
+    assert_eq!(last[0].snapshot.output, Some((1_234, output(&watch).sha256)));
+}
+
+pub async fn a_watch_limit_leaves_an_orphan(given: &Given) {
+    let executor = given.executor().await;
+    let mut claim = given.submitting(executor).await;
+    given.testify(&claim, rejected(Retry::Never)).await;
+    given.step(executor, &mut claim, Input::Fold(BUDGET)).await;
+    given.testify(&claim, accepted("p-1")).await;
+    let watch = given.acquire(executor).await;
+    given.step_late(executor, &watch, LateInput::LimitPassed).await;
+    let stats = given.store.stats().await.unwrap();
+    assert_eq!((stats.watched, stats.orphans), (0, 1));
+    assert_eq!(given.store.in_flight(ACCOUNT).await.unwrap(), 0);
+}

@@ -1,0 +1,18 @@
+//! The store contract on every store, the two stores against each other, and what a power cut leaves of SQLite.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a broken case should stop its test")]
+
+mod artifact_files;
+mod artifacts;
+mod attempts;
+mod commands;
+mod create;
+mod differential;
+mod events;
+mod fail_stop;
+mod given;
+mod locks;
+mod opening;
+mod ownership;
+mod power_cut;
+mod prepare;
+mod suite;

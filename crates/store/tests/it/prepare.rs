@@ -1,0 +1,68 @@
+//! Every query file prepares on the schema that the migrations make.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use crate::given::{Folder, HandClock, options};
+
+#[test]
+fn every_query_file_prepares() {
+    let folder = Folder::new();
+    drop(longtake_store::open(&folder.url(), options(Arc::new(HandClock::new()))).unwrap());
+    let connection = Connection::open(folder.path().join("longtake.db")).unwrap();
+    let mut prepared = 0;
+    for file in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sqlite/queries")).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("-- "), "{} says first what it does", path.display());
+        connection.prepare(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        prepared += 1;
+    }
+    assert!(prepared >= 60, "{prepared} files");
+}
+
+/// A plan that scans a table would be right and slow.
+#[test]
+fn hot_queries_search_by_key() {
+    let folder = Folder::new();
+    drop(longtake_store::open(&folder.url(), options(Arc::new(HandClock::new()))).unwrap());
+    let connection = Connection::open(folder.path().join("longtake.db")).unwrap();
+    let hot = [
+        "due",
+        "next_due",
+        "woken_any",
+        "woken",
+        "owned",
+        "claim",
+        "record",
+        "attempt_get",
+        "in_flight",
+        "claimed",
+        "wake",
+        "output",
+        "events_after",
+        "referenced",
+        "list_desc",
+        "list_asc",
+        "list_end_desc",
+        "list_end_asc",
+        "durations",
+        "exchange_trim",
+        "key_find",
+        "idem_get",
+    ];
+    for name in hot {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/sqlite/queries/{name}.sql"));
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {text}")).unwrap();
+        let nulls = vec![rusqlite::types::Null; plan.parameter_count()];
+        let steps = plan.query_map(rusqlite::params_from_iter(nulls), |row| row.get::<_, String>(3)).unwrap();
+        for step in steps.map(Result::unwrap) {
+            let scans = step.starts_with("SCAN")
+                && !["VIRTUAL TABLE", "CONSTANT ROW", "(subquery"].iter().any(|harmless| step.contains(harmless));
+            assert!(!scans && !step.contains("TEMP B-TREE"), "{name}: {step}");
+        }
+    }
+}

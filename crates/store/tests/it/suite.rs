@@ -1,0 +1,109 @@
+//! The conformance suite: every case of the contract, once per store.
+
+use std::sync::Arc;
+
+use longtake_core::memory_store::MemoryStore;
+
+use crate::given::{Folder, Given, HandClock, options};
+
+async fn on_memory(case: impl AsyncFnOnce(&Given)) {
+    let clock = Arc::new(HandClock::new());
+    let store = Arc::new(MemoryStore::new(clock.clone()));
+    case(&Given::new(store.clone(), clock)).await;
+    store.audit().unwrap();
+}
+
+async fn on_sqlite(case: impl AsyncFnOnce(&Given)) {
+    let folder = Folder::new();
+    let clock = Arc::new(HandClock::new());
+    let store = longtake_store::open(&folder.url(), options(clock.clone())).unwrap();
+    case(&Given::new(store, clock)).await;
+}
+
+macro_rules! suite {
+    ($($module:ident { $($case:ident,)* })*) => {
+        mod memory { $(mod $module { $(
+            #[tokio::test]
+            async fn $case() {
+                crate::suite::on_memory(crate::$module::$case).await;
+            }
+        )* })* }
+        mod sqlite { $(mod $module { $(
+            #[tokio::test]
+            async fn $case() {
+                crate::suite::on_sqlite(crate::$module::$case).await;
+            }
+        )* })* }
+    };
+}
+
+suite! {
+    create {
+        a_created_job_is_there_with_its_event_and_its_work,
+        a_repeated_key_gives_the_same_job,
+        a_repeated_job_id_gives_the_same_job,
+        a_key_used_for_other_fields_is_told,
+        keys_of_different_projects_are_different,
+        a_key_repeated_within_one_call_makes_one_job,
+        every_field_of_a_request_comes_back,
+    }
+    ownership {
+        acquire_takes_what_is_due_in_order_and_once,
+        a_release_keeps_the_earlier_due_time,
+        release_of_another_owners_row_changes_nothing,
+        a_stale_owner_cannot_decide_but_can_testify,
+        woken_tells_each_row_once,
+        claims_leave_out_what_is_not_owned,
+        the_owners_own_testimony_does_not_wake_it,
+        next_due_is_the_earliest_unowned_row,
+        fences_go_on_across_a_retry,
+    }
+    attempts {
+        an_intent_is_durable_and_moves_the_job,
+        a_second_open_attempt_is_refused,
+        an_intent_under_an_old_fence_is_stale,
+        an_account_takes_no_more_than_its_limit,
+        a_limit_counts_within_one_call,
+        late_attempts_count_until_they_are_settled,
+        evidence_is_idempotent_and_only_moves_up,
+        evidence_of_another_execution_is_ignored,
+        a_second_provider_job_is_an_orphan,
+        one_provider_job_serves_one_attempt,
+        a_rejection_is_kept_whole,
+        a_late_acceptance_revives_a_live_job,
+        a_late_acceptance_of_a_finished_job_is_watched,
+        a_late_result_is_announced_once,
+        a_watch_limit_leaves_an_orphan,
+    }
+    events {
+        events_are_dense_and_in_order,
+        a_snapshot_shows_the_moment_of_its_event,
+        listeners_hear_of_every_event_and_of_woken_work,
+        a_conflict_writes_nothing,
+        a_stale_step_in_a_batch_hinders_no_other,
+        a_timeline_shows_attempts_events_and_exchanges,
+    }
+    commands {
+        a_cancel_sets_the_flag_and_wakes_the_owner,
+        a_cancel_of_a_finished_job_is_too_late,
+        a_decision_is_noted_and_wakes_the_owner,
+        a_found_provider_job_is_adopted_unless_another_has_it,
+        only_a_held_job_is_resolved,
+        a_retry_begins_anew_and_waives_what_is_open,
+        only_a_failed_or_canceled_job_is_retried,
+        other_projects_see_nothing,
+        a_list_pages_in_both_directions,
+        a_list_filters_by_status_model_and_metadata,
+        a_hidden_job_is_gone_for_readers,
+        names_keep_their_numbers,
+        keys_are_found_until_they_are_revoked,
+        durations_are_the_newest_of_their_model,
+        stats_count_what_is_there,
+    }
+    artifacts {
+        a_completed_job_shows_its_output,
+        storing_again_replaces_the_row,
+        referenced_knows_outputs_inputs_and_what_derives_from_them,
+        hiding_gives_back_the_keys,
+    }
+}
