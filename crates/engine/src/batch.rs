@@ -5,6 +5,8 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use longtake_core::store::StoreError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -29,16 +31,28 @@ impl<I, O> Clone for Batcher<I, O> {
 }
 
 impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
-    /// Starts its loop in `tasks`; it ends when the last clone is dropped or the tasks are.
-    pub fn start(tasks: &mut JoinSet<()>, run: Run<I, O>) -> Self {
+    /// Starts its loop in `tasks`, with up to `max_calls` store calls under way at once; it ends when the last clone is
+    /// dropped or the tasks are.
+    pub fn start(tasks: &mut JoinSet<()>, max_calls: usize, run: Run<I, O>) -> Self {
         let (queue, mut items) = mpsc::channel::<(I, Answer<O>)>(MAX_QUEUE);
         tasks.spawn(async move {
             let mut gathered = Vec::with_capacity(MAX_BATCH);
-            while items.recv_many(&mut gathered, MAX_BATCH).await > 0 {
-                let (inputs, answers): (Vec<I>, Vec<Answer<O>>) = gathered.drain(..).unzip();
-                let call = run(inputs);
-                answer(call.await, answers);
+            let mut calls = FuturesUnordered::new();
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(()) = calls.next(), if !calls.is_empty() => {}
+                    count = items.recv_many(&mut gathered, MAX_BATCH), if calls.len() < max_calls => {
+                        if count == 0 {
+                            break;
+                        }
+                        let (inputs, answers): (Vec<I>, Vec<Answer<O>>) = gathered.drain(..).unzip();
+                        let call = run(inputs);
+                        calls.push(async move { answer(call.await, answers) });
+                    }
+                }
             }
+            while calls.next().await.is_some() {}
         });
         Self { queue }
     }

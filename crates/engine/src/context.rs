@@ -1,8 +1,9 @@
 //! What every step of one incarnation works with: the seams, the batches, and how long its ownership can be trusted.
 
+use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use longtake_core::attempt::Attempt;
@@ -31,13 +32,33 @@ impl Trust {
     }
 }
 
+/// Earlier incarnations of this very process whose sends have all ended: they send no more, although the process lives (rule R7c).
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fallen(Arc<Mutex<BTreeSet<ExecutorId>>>);
+
+impl Fallen {
+    /// Most that are remembered; an older one counts as alive again, which is only slower.
+    const MAX_REMEMBERED: usize = 1_024;
+
+    pub fn note(&self, executor: ExecutorId) {
+        let mut fallen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        fallen.insert(executor);
+        if fallen.len() > Self::MAX_REMEMBERED {
+            fallen.pop_first();
+        }
+    }
+
+    pub fn has(&self, executor: ExecutorId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&executor)
+    }
+}
+
 /// Shared by the steps of one incarnation.
 pub(crate) struct Context {
     pub parts: Parts,
     pub executor: ExecutorId,
-    /// When this incarnation began: no older one that is known dead sent anything later.
-    pub started_at: Timestamp,
     pub trust: Trust,
+    pub fallen: Fallen,
     pub metrics: Arc<EngineMetrics>,
     pub opens: Batcher<OpenAttempt, OpenResult>,
     pub evidence: Batcher<EvidenceRecord, ()>,

@@ -9,11 +9,14 @@ use tokio::task::JoinSet;
 
 use crate::batch::Batcher;
 use crate::config::Parts;
+use crate::context::Fallen;
 use crate::executor::{Ended, Executor};
 use crate::hub::Hub;
 use crate::metrics::EngineMetrics;
 use crate::retention;
 
+/// Creates under way at once: while one batch waits for its sync, the next is already at the store.
+const CREATE_CALLS: usize = 2;
 /// Wait before registering again after a failure.
 const REGISTER_AGAIN: Duration = Duration::from_secs(1);
 
@@ -64,15 +67,17 @@ impl Engine {
         let store = parts.store.clone();
         let creates = Creates(Batcher::start(
             &mut tasks,
+            CREATE_CALLS,
             Box::new(move |jobs| {
                 let store = store.clone();
                 Box::pin(async move { store.create(jobs).await })
             }),
         ));
-        let first = register(&parts, &metrics, &wake).await?;
+        let fallen = Fallen::default();
+        let first = register(&parts, &metrics, &wake, &fallen).await?;
         let (stop, stop_seen) = watch::channel(false);
         let (ended, stopped) = watch::channel(false);
-        tasks.spawn(drive(parts.clone(), first, metrics.clone(), wake.clone(), stop_seen, ended));
+        tasks.spawn(drive(parts.clone(), first, metrics.clone(), wake.clone(), (stop_seen, ended), fallen));
         tasks.spawn(retention::sweep_forever(parts.clone()));
         Ok(Self { parts, creates, hub, metrics, wake, stop, tasks: Mutex::new(tasks), stopped })
     }
@@ -112,12 +117,17 @@ impl Engine {
     }
 }
 
-async fn register(parts: &Parts, metrics: &Arc<EngineMetrics>, wake: &Arc<Notify>) -> Result<Executor, StoreError> {
-    let before = (parts.clock.monotonic(), parts.clock.now());
+async fn register(
+    parts: &Parts,
+    metrics: &Arc<EngineMetrics>,
+    wake: &Arc<Notify>,
+    fallen: &Fallen,
+) -> Result<Executor, StoreError> {
+    let before = parts.clock.monotonic();
     let pid = i32::try_from(std::process::id()).unwrap_or(0);
     let info = ExecutorInfo { host: parts.host.clone(), pid, ttl: parts.config.ttl };
     let executor = parts.store.register_executor(info).await?;
-    Ok(Executor::new(parts.clone(), executor, metrics.clone(), wake.clone(), before))
+    Ok(Executor::new(parts.clone(), executor, metrics.clone(), wake.clone(), before, fallen.clone()))
 }
 
 /// Incarnation after incarnation, until told to stop.
@@ -126,8 +136,8 @@ async fn drive(
     first: Executor,
     metrics: Arc<EngineMetrics>,
     wake: Arc<Notify>,
-    mut stop: watch::Receiver<bool>,
-    ended: watch::Sender<bool>,
+    (mut stop, ended): (watch::Receiver<bool>, watch::Sender<bool>),
+    fallen: Fallen,
 ) {
     let mut executor = first;
     // Submissions of incarnations that were given up, until they have handed in their evidence.
@@ -140,10 +150,11 @@ async fn drive(
         }
         last_words.retain(|(sends, _)| !sends.is_empty());
         if how == Ended::Stopped {
+            hear_out(&parts, &mut last_words).await;
             break;
         }
         executor = loop {
-            match register(&parts, &metrics, &wake).await {
+            match register(&parts, &metrics, &wake, &fallen).await {
                 Ok(executor) => break executor,
                 Err(error) => {
                     tracing::warn!(%error, "cannot begin a new incarnation yet");
@@ -153,4 +164,19 @@ async fn drive(
         };
     }
     ended.send_replace(true);
+}
+
+/// A shutdown waits, within its bound, for the submissions of earlier incarnations too.
+async fn hear_out(parts: &Parts, last_words: &mut [(JoinSet<()>, JoinSet<()>)]) {
+    let late = parts.clock.sleep(parts.config.drain_timeout);
+    let all = async {
+        for (sends, _) in last_words {
+            while sends.join_next().await.is_some() {}
+        }
+    };
+    tokio::select! {
+        biased;
+        () = all => {}
+        () = late => tracing::warn!("some earlier submissions had no answer yet, their outcome is found out at the next start"),
+    }
 }

@@ -19,7 +19,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use crate::admission::Admission;
 use crate::batch::Batcher;
 use crate::config::{EngineConfig, Parts};
-use crate::context::{Context, Trust};
+use crate::context::{Context, Fallen, Trust};
 use crate::metrics::{EngineMetrics, add, set};
 use crate::owned::Owned;
 use crate::steps::perform;
@@ -86,12 +86,14 @@ impl Executor {
         executor: ExecutorId,
         metrics: Arc<EngineMetrics>,
         wake: Arc<Notify>,
-        registered_at: (Duration, Timestamp),
+        registered_at: Duration,
+        fallen: Fallen,
     ) -> Self {
         let mut batches = JoinSet::new();
         let (opens, evidence, steps) = (parts.store.clone(), parts.store.clone(), parts.store.clone());
         let opens = Batcher::start(
             &mut batches,
+            1,
             Box::new(move |intents| {
                 let store = opens.clone();
                 Box::pin(async move { store.open_attempts(executor, intents).await })
@@ -99,6 +101,7 @@ impl Executor {
         );
         let evidence = Batcher::start(
             &mut batches,
+            1,
             Box::new(move |records| {
                 let store = evidence.clone();
                 Box::pin(async move {
@@ -109,6 +112,7 @@ impl Executor {
         );
         let steps = Batcher::start(
             &mut batches,
+            1,
             Box::new(move |commits| {
                 let store = steps.clone();
                 Box::pin(async move { store.step(executor, commits).await })
@@ -116,10 +120,10 @@ impl Executor {
         );
         let trust = Trust::default();
         let config = &parts.config;
-        let (now, started_at) = registered_at;
+        let now = registered_at;
         trust.extend(now + config.ttl.saturating_sub(config.margin));
         let (max_sends, beat) = (config.max_inflight_sends, config.beat);
-        let context = Arc::new(Context { parts, executor, started_at, trust, metrics, opens, evidence, steps });
+        let context = Arc::new(Context { parts, executor, trust, fallen, metrics, opens, evidence, steps });
         Self {
             context,
             owned: Owned::default(),
@@ -450,7 +454,16 @@ impl Executor {
         self.calls.abort_all();
         let mut last = JoinSet::new();
         let mut sends = std::mem::take(&mut self.sends);
-        last.spawn(async move { while sends.join_next().await.is_some() {} });
+        let (fallen, executor) = (self.context.fallen.clone(), self.context.executor);
+        last.spawn(async move {
+            let mut all_ended = true;
+            while let Some(ended) = sends.join_next().await {
+                all_ended &= ended.is_ok();
+            }
+            if all_ended {
+                fallen.note(executor);
+            }
+        });
         (last, std::mem::take(&mut self.batches))
     }
 
@@ -507,6 +520,8 @@ async fn look(
         }
         let mut claims = store.woken(context.executor, batch).await?;
         let mut more = claims.len() >= batch;
+        // What is due is the database's to say: our own clock only saves needless looks, and may be wrong.
+        let doubt = known.is_some();
         if let Some(known) = known {
             let owned = store.owned(context.executor).await?;
             let strange: Vec<_> = owned
@@ -519,7 +534,7 @@ async fn look(
                 claims.extend(store.claims(context.executor, strange).await?);
             }
         }
-        if room > 0 && store.next_due().await?.is_some_and(|due| due <= context.now()) {
+        if room > 0 && store.next_due().await?.is_some_and(|due| doubt || due <= context.now()) {
             let acquired = store.acquire(context.executor, room).await?;
             more |= acquired.len() >= room;
             claims.extend(acquired);

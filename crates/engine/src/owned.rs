@@ -25,7 +25,7 @@ pub(crate) struct Owned {
 }
 
 /// Stale timers are swept when they outnumber the live ones by this factor.
-const STALE_FACTOR: usize = 4;
+const STALE_FACTOR: usize = 2;
 
 impl Owned {
     pub fn len(&self) -> usize {

@@ -9,7 +9,7 @@ use longtake_core::attempt::{Attempt, AttemptState, Evidence, Rejection, Retry};
 use longtake_core::failpoint;
 use longtake_core::failure::{Failure, FailureCode};
 use longtake_core::id::{JobId, Nonce, ProviderJobId};
-use longtake_core::provider::{Call, Exchange, InputBytes, ProviderError, SubmitRequest, evidence_of};
+use longtake_core::provider::{Call, Exchange, Idempotency, InputBytes, ProviderError, SubmitRequest, evidence_of};
 use longtake_core::route::Route;
 use longtake_core::store::{EvidenceRecord, OpenAttempt, OpenResult, StoreError};
 
@@ -53,8 +53,10 @@ pub(crate) async fn perform(context: &Context, mut task: Task) -> Done {
     failpoint::hit("C5");
     let (evidence, exchanges) = send_once(context, &entry, &route, &request, &attempt).await;
     failpoint::hit("C7");
-    task.memory.sent_at = Some(context.now());
-    testify(context, task.work.job, &attempt, evidence, exchanges, false).await;
+    task.memory.quiet_since = Some(context.parts.clock.monotonic());
+    // Where keys are recognised a successor may have sent the same purchase again: then our refusal closes nothing.
+    let own = (profile.idempotency != Idempotency::None).then_some(attempt.nonce);
+    record(context, task.work.job, &attempt, own, evidence, exchanges, false).await;
     let input = Input::Fold(budget(context, &task));
     decide(context, task, input, Vec::new()).await
 }
@@ -239,7 +241,7 @@ pub(crate) async fn take_over(context: &Context, mut task: Task) -> Done {
             let (answer, exchanges) = send(context, &entry, &route, &request).await;
             testify(context, task.work.job, &attempt, evidence_of(&answer), exchanges, false).await;
         }
-        task.memory.sent_at = Some(context.now());
+        task.memory.quiet_since = Some(context.parts.clock.monotonic());
         let input = Input::Fold(budget(context, &task));
         return decide(context, task, input, Vec::new()).await;
     }

@@ -21,10 +21,12 @@ pub(crate) struct Memory {
     pub tries: u16,
     /// Since when the provider says "not found" without a break.
     pub not_found_since: Option<Timestamp>,
+    /// Since when, on the monotonic clock, this owner looks for the attempt in the provider's list.
+    pub looked_since: Option<Duration>,
     /// When progress was last written.
     pub progress_at: Option<Duration>,
-    /// When our own send of the open attempt ended.
-    pub sent_at: Option<Timestamp>,
+    /// Since when, on the monotonic clock, no send of the attempt is under way or can begin: our own ended, or its sender was found dead.
+    pub quiet_since: Option<Duration>,
     /// The provider was asked to cancel.
     pub cancel_asked: bool,
     /// What the provider offered when it was last asked.
@@ -75,9 +77,10 @@ impl Task {
         }
         if before != key(self) {
             let same_attempt = before.1 == key(self).1;
-            let sent_at = self.memory.sent_at.filter(|_| same_attempt);
+            let quiet_since = self.memory.quiet_since.filter(|_| same_attempt);
+            let looked_since = self.memory.looked_since.filter(|_| same_attempt);
             let outputs = std::mem::take(&mut self.memory.outputs);
-            self.memory = Memory { sent_at, outputs, ..Memory::default() };
+            self.memory = Memory { quiet_since, looked_since, outputs, ..Memory::default() };
         }
     }
 }

@@ -18,8 +18,11 @@ use crate::steps::{CALL_LIMIT, Committed, budget, cannot_drive, commit, decide, 
 use crate::submit::{send, testify};
 use crate::task::{Done, Next, Task};
 
-/// Clocks of two machines may differ by this much when a listing is compared with an intent.
-const CLOCK_MARGIN: Duration = Duration::from_secs(60);
+/// Clocks of two machines may differ by this much when a listing, or the life of a key, is compared with an intent.
+/// Too little of it would hide a paid job from the listing, and absence would be proved wrongly.
+const CLOCK_MARGIN: Duration = Duration::from_secs(2 * 3600);
+/// What is adopted by its shape alone must not be older than this before the intent: it would be another's.
+const ADOPT_MARGIN: Duration = Duration::from_secs(60);
 
 /// What could be found out.
 pub(crate) enum Finding {
@@ -27,8 +30,13 @@ pub(crate) enum Finding {
     Testified,
     /// Rule R7 holds: the provider does not have it.
     Absent(Vec<Exchange>),
-    /// Nothing yet; how long until it may be worth asking again.
-    Nothing(Option<Duration>),
+    /// Nothing yet.
+    Nothing {
+        /// The wait the provider asked for.
+        retry_after: Option<Duration>,
+        /// How long until silence proves something, where it will.
+        settles_in: Option<Duration>,
+    },
 }
 
 /// Finds out, or waits, or gives it over to be held.
@@ -37,7 +45,8 @@ pub(crate) async fn perform(context: &Context, task: Task) -> Done {
     let Some((provider, profile)) = context.provider(&attempt) else {
         return cannot_drive(task, "the account of its attempt is not configured");
     };
-    let finding = find_out(context, &task, &attempt, &*provider, &profile).await;
+    let mut task = task;
+    let finding = find_out(context, &mut task, &attempt, &*provider, &profile).await;
     match finding {
         Finding::Testified => {
             let input = Input::Fold(budget(context, &task));
@@ -47,9 +56,10 @@ pub(crate) async fn perform(context: &Context, task: Task) -> Done {
             let input = Input::Absent(budget(context, &task));
             decide(context, task, input, exchanges).await
         }
-        Finding::Nothing(retry_after) => {
-            let over = attempt.intent_at + profile.verify_deadline;
+        Finding::Nothing { retry_after, settles_in } => {
             let now = context.now();
+            // After a long stop the deadline is over before anybody looked: silence still gets its time to prove something.
+            let over = (attempt.intent_at + profile.verify_deadline).max(now + settles_in.unwrap_or_default());
             if now >= over {
                 return decide(context, task, Input::VerifyExpired, Vec::new()).await;
             }
@@ -67,13 +77,13 @@ fn later_without_profile(task: Task) -> Done {
 }
 
 /// A held job is handed back: nobody needs to remember it. Where its provider has a lookup it is looked up once more each time it comes due.
-pub(crate) async fn hold(context: &Context, task: Task) -> Done {
+pub(crate) async fn hold(context: &Context, mut task: Task) -> Done {
     let Some(attempt) = task.attempt().cloned() else { return later_without_profile(task) };
     let mut due = task.record.deadline_at.unwrap_or(Timestamp::NEVER);
     if let Some((provider, profile)) = context.provider(&attempt)
         && (profile.lookup != Lookup::None || profile.idempotency != Idempotency::None)
     {
-        match find_out(context, &task, &attempt, &*provider, &profile).await {
+        match find_out(context, &mut task, &attempt, &*provider, &profile).await {
             Finding::Testified => {
                 let input = Input::Fold(budget(context, &task));
                 return decide(context, task, input, Vec::new()).await;
@@ -82,7 +92,11 @@ pub(crate) async fn hold(context: &Context, task: Task) -> Done {
                 let input = Input::Absent(budget(context, &task));
                 return decide(context, task, input, exchanges).await;
             }
-            Finding::Nothing(_) => due = due.min(context.now() + context.parts.config.held_lookup_interval),
+            // Who hands it back forgets since when nobody sends any more.
+            Finding::Nothing { settles_in: Some(wait), .. } if !wait.is_zero() => {
+                return Done::keep(task, Next::After(wait));
+            }
+            Finding::Nothing { .. } => due = due.min(context.now() + context.parts.config.held_lookup_interval),
         }
     }
     Done::keep(task, Next::HandBack(due))
@@ -91,69 +105,94 @@ pub(crate) async fn hold(context: &Context, task: Task) -> Done {
 /// Uses what the provider's profile offers.
 pub(crate) async fn find_out(
     context: &Context,
-    task: &Task,
+    task: &mut Task,
     attempt: &Attempt,
     provider: &dyn Provider,
     profile: &ProviderProfile,
 ) -> Finding {
     let absence = match absence(context, task, attempt, profile).await {
         Ok(absence) => absence,
-        Err(retry) => return Finding::Nothing(Some(retry)),
+        Err(retry) => return Finding::Nothing { retry_after: Some(retry), settles_in: None },
     };
     if let Idempotency::Key { ttl } = profile.idempotency
-        && context.now() < attempt.intent_at + ttl
+        && context.now() + CLOCK_MARGIN.min(ttl / 2) < attempt.intent_at + ttl
         && task.late.is_none()
     {
         return send_again(context, task, attempt, absence).await;
     }
     if profile.lookup == Lookup::None {
-        let blind = is_off(Rule::R7);
-        return if blind { Finding::Absent(Vec::new()) } else { Finding::Nothing(None) };
+        return if is_off(Rule::R7) { Finding::Absent(Vec::new()) } else { NOTHING };
     }
-    look_up(context, task, attempt, provider, profile, absence).await
+    let looked_since = *task.memory.looked_since.get_or_insert(context.parts.clock.monotonic());
+    look_up(context, task, attempt, provider, profile, absence, looked_since).await
 }
+
+const NOTHING: Finding = Finding::Nothing { retry_after: None, settles_in: None };
 
 /// Whether "not found" may prove anything yet (rule R7 a and c).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Absence {
-    settled: bool,
-    last_send: Timestamp,
+enum Absence {
+    /// It may.
+    Settled,
+    /// After this time.
+    In(Duration),
+    /// The sender may send yet: a missed beat is not death.
+    SenderLives,
 }
 
+impl Absence {
+    fn nothing(self, retry_after: Option<Duration>) -> Finding {
+        let settles_in = match self {
+            Self::In(wait) => Some(wait),
+            Self::Settled | Self::SenderLives => None,
+        };
+        Finding::Nothing { retry_after, settles_in }
+    }
+}
+
+/// Counts from the moment at which we ourselves knew that nobody sends any more, on our monotonic clock: the intent's
+/// wall-clock times are another machine's, and a stopped process sends long after them.
 async fn absence(
     context: &Context,
-    task: &Task,
+    task: &mut Task,
     attempt: &Attempt,
     profile: &ProviderProfile,
 ) -> Result<Absence, Duration> {
-    let ours = attempt.executor == context.executor;
-    let (sender_is_dead, last_send) = if ours {
-        (true, task.memory.sent_at.unwrap_or(attempt.send_deadline_at))
-    } else {
-        let dead = context.parts.store.sender_is_dead(attempt.executor).await.map_err(|_| CALL_LIMIT)?;
-        // The dead sent nothing after we began; the living may until their time is over.
-        (dead, attempt.send_deadline_at.min(if dead { context.started_at } else { attempt.send_deadline_at }))
+    if is_off(Rule::R7) {
+        return Ok(Absence::Settled);
+    }
+    let now = context.parts.clock.monotonic();
+    let quiet_since = match task.memory.quiet_since {
+        Some(since) => since,
+        // Our own send, but its end is not remembered: it may be under way.
+        None if attempt.executor == context.executor => now + context.parts.config.send_window + profile.submit_timeout,
+        None => {
+            let fallen = context.fallen.has(attempt.executor);
+            if !fallen && !context.parts.store.sender_is_dead(attempt.executor).await.map_err(|_| CALL_LIMIT)? {
+                return Ok(Absence::SenderLives);
+            }
+            now
+        }
     };
-    let lag = match profile.lookup {
-        Lookup::List { lag } => lag,
-        Lookup::None | Lookup::ByRef => Duration::ZERO,
-    };
-    let settled = sender_is_dead && context.now() >= last_send + profile.absence_settle.max(lag);
-    Ok(Absence { settled: settled || is_off(Rule::R7), last_send })
+    task.memory.quiet_since = Some(quiet_since);
+    let lag = profile.lookup.lag();
+    // Accepted at the end of the settle time, it may be missing from the list for the lag after that.
+    let wait = (quiet_since + profile.absence_settle + lag).saturating_sub(now);
+    Ok(if wait.is_zero() { Absence::Settled } else { Absence::In(wait) })
 }
 
 /// Rule R8: the same purchase under the same key. A refusal closes the attempt only where no other send of it can be under way.
 async fn send_again(context: &Context, task: &Task, attempt: &Attempt, absence: Absence) -> Finding {
-    let Some(entry) = context.entry(attempt).cloned() else { return Finding::Nothing(None) };
+    let Some(entry) = context.entry(attempt).cloned() else { return NOTHING };
     let request = match context.parts.store.request(task.work.job).await {
         Ok(Some(request)) => request,
-        _ => return Finding::Nothing(None),
+        _ => return NOTHING,
     };
     let input = match &request.input {
         None => None,
         Some(image) => match context.parts.artifacts.read(&image.key, 0..image.bytes).await {
             Ok(bytes) => Some(longtake_core::provider::InputBytes { media_type: image.media_type.clone(), bytes }),
-            Err(_) => return Finding::Nothing(None),
+            Err(_) => return NOTHING,
         },
     };
     let client_ref = if is_off(Rule::R8) {
@@ -162,7 +201,7 @@ async fn send_again(context: &Context, task: &Task, attempt: &Attempt, absence: 
         attempt.client_ref.clone()
     };
     if !context.trust.holds(context.parts.clock.monotonic()) {
-        return Finding::Nothing(None);
+        return NOTHING;
     }
     let route = Route { account: attempt.account, model: attempt.model.clone() };
     let request = SubmitRequest {
@@ -176,12 +215,16 @@ async fn send_again(context: &Context, task: &Task, attempt: &Attempt, absence: 
     let (answer, exchanges) = send(context, &entry, &route, &request).await;
     let retry_after = answer.as_ref().err().and_then(longtake_core::provider::ProviderError::retry_after);
     match evidence_of(&answer) {
-        Evidence::Unknown => Finding::Nothing(retry_after),
+        Evidence::Unknown => absence.nothing(retry_after),
         // "Busy" and "not sent" say nothing about the first send of this key.
         Evidence::NotAccepted(rejection) if rejection.retry == longtake_core::attempt::Retry::Free => {
-            Finding::Nothing(retry_after)
+            absence.nothing(retry_after)
         }
-        Evidence::NotAccepted(_) if !absence.settled && !is_off(Rule::R8) => Finding::Nothing(retry_after),
+        // Even then the refusal is the owner's decision, not evidence: the first send may still be accepted late.
+        Evidence::NotAccepted(_) if !is_off(Rule::R8) => match absence {
+            Absence::Settled => Finding::Absent(exchanges),
+            Absence::In(_) | Absence::SenderLives => absence.nothing(retry_after),
+        },
         evidence => {
             testify(context, task.work.job, attempt, evidence, exchanges, false).await;
             Finding::Testified
@@ -196,38 +239,64 @@ async fn look_up(
     provider: &dyn Provider,
     profile: &ProviderProfile,
     absence: Absence,
+    looked_since: Duration,
 ) -> Finding {
-    let Ok(Some(request)) = context.parts.store.request(task.work.job).await else { return Finding::Nothing(None) };
-    let find = FindRequest {
+    let Ok(Some(request)) = context.parts.store.request(task.work.job).await else { return NOTHING };
+    let mut find = FindRequest {
         client_ref: attempt.client_ref.clone(),
         model: attempt.model.clone(),
         request,
         since: attempt.intent_at - CLOCK_MARGIN,
     };
-    let call = Call::new(attempt.account);
-    count(&context.metrics.lookups);
-    let found = match context.within(CALL_LIMIT, provider.find(&call, &find)).await {
-        Some(Ok(found)) => found,
-        Some(Err(error)) => return Finding::Nothing(error.retry_after()),
-        None => return Finding::Nothing(None),
+    let (mut unclaimed, complete, mut exchanges) = match ask_for(context, attempt, provider, profile, &find).await {
+        Ok(answer) => answer,
+        Err(retry_after) => return absence.nothing(retry_after),
     };
-    let exchanges = call.into_exchanges();
-    match unclaimed(context, attempt, profile, &found).await {
-        None => Finding::Nothing(None),
-        Some(Unclaimed::One(provider_job)) => {
-            // A listing that lags may still hide the true one behind its double.
-            if let Lookup::List { lag } = profile.lookup
-                && context.now() < absence.last_send + lag
-            {
-                return Finding::Nothing(Some((absence.last_send + lag).since(context.now())));
-            }
+    if profile.lookup != Lookup::ByRef && !matches!(unclaimed, Unclaimed::None) {
+        // A listing that lags may still hide the true one behind its double.
+        if context.parts.clock.monotonic() < looked_since + profile.lookup.lag() {
+            return absence.nothing(None);
+        }
+    }
+    if matches!(profile.lookup, Lookup::ListByShape { .. }) && !matches!(unclaimed, Unclaimed::None) {
+        find.since = attempt.intent_at - ADOPT_MARGIN;
+        (unclaimed, exchanges) = match ask_for(context, attempt, provider, profile, &find).await {
+            Ok((Unclaimed::One(one), _, exchanges)) => (Unclaimed::One(one), exchanges),
+            Ok(_) => return absence.nothing(None),
+            Err(retry_after) => return absence.nothing(retry_after),
+        };
+        if !alone_in_doubt(context, attempt).await {
+            return absence.nothing(None);
+        }
+    }
+    match unclaimed {
+        Unclaimed::One(provider_job) => {
             count(&context.metrics.adopted);
             testify(context, task.work.job, attempt, Evidence::Accepted(provider_job), exchanges, false).await;
             Finding::Testified
         }
-        Some(Unclaimed::None) if found.complete && absence.settled => Finding::Absent(exchanges),
-        Some(Unclaimed::None | Unclaimed::Many) => Finding::Nothing(None),
+        Unclaimed::None if complete && absence == Absence::Settled => Finding::Absent(exchanges),
+        Unclaimed::None | Unclaimed::Many => absence.nothing(None),
     }
+}
+
+/// One look-up; what other attempts already have is left out. `Err` carries the wait the provider asked for.
+async fn ask_for(
+    context: &Context,
+    attempt: &Attempt,
+    provider: &dyn Provider,
+    profile: &ProviderProfile,
+    find: &FindRequest,
+) -> Result<(Unclaimed, bool, Vec<Exchange>), Option<Duration>> {
+    let call = Call::new(attempt.account);
+    count(&context.metrics.lookups);
+    let found = match context.within(CALL_LIMIT, provider.find(&call, find)).await {
+        Some(Ok(found)) => found,
+        Some(Err(error)) => return Err(error.retry_after()),
+        None => return Err(None),
+    };
+    let rest = unclaimed(context, attempt, profile, &found).await.ok_or(None)?;
+    Ok((rest, found.complete, call.into_exchanges()))
 }
 
 enum Unclaimed {
@@ -244,7 +313,7 @@ async fn unclaimed(
     found: &Found,
 ) -> Option<Unclaimed> {
     let mut candidates = found.candidates.clone();
-    if matches!(profile.lookup, Lookup::List { .. }) && !candidates.is_empty() {
+    if profile.lookup != Lookup::ByRef && !candidates.is_empty() {
         let claimed = context.parts.store.claimed(attempt.account, candidates.clone()).await.ok()?;
         let mut claimed = claimed.into_iter();
         candidates.retain(|_| claimed.next() == Some(false));
@@ -255,6 +324,11 @@ async fn unclaimed(
         (Some(one), None) => Unclaimed::One(one),
         (Some(_), Some(_)) => Unclaimed::Many,
     })
+}
+
+/// Where a list shows shapes only, a job of the same shape may belong to any attempt in doubt: with two of them it proves nothing.
+async fn alone_in_doubt(context: &Context, attempt: &Attempt) -> bool {
+    context.parts.store.in_doubt(attempt.account).await.is_ok_and(|others| others <= 1)
 }
 
 /// Commits what was found out about a late attempt; shared with the watch rows.

@@ -34,17 +34,17 @@ pub(crate) async fn perform(context: &Context, task: Task) -> Done {
     }
 }
 
-async fn verify(context: &Context, task: Task, attempt: &Attempt, profile: &ProviderProfile) -> Done {
+async fn verify(context: &Context, mut task: Task, attempt: &Attempt, profile: &ProviderProfile) -> Done {
     let Some((provider, _)) = context.provider(attempt) else { return Done::gone(&task) };
     if profile.lookup == Lookup::None {
         // Only evidence can tell, and evidence wakes; the limit of the watch ends it.
         let limit = attempt.intent_at + profile.watch_limit;
         return Done::keep(task, Next::After(limit.since(context.now())));
     }
-    match find_out(context, &task, attempt, &*provider, profile).await {
+    match find_out(context, &mut task, attempt, &*provider, profile).await {
         Finding::Absent(_) => settle_late(context, task, LateInput::Absent).await,
         Finding::Testified => reread(context, task).await,
-        Finding::Nothing(retry_after) => later(task, profile, retry_after),
+        Finding::Nothing { retry_after, .. } => later(task, profile, retry_after),
     }
 }
 

@@ -1,0 +1,104 @@
+//! A small world for scripted tests: a client's words, waits that end, and what must hold in the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longtake_core::attempt::AttemptState;
+use longtake_core::event::EventKind;
+use longtake_core::id::JobId;
+use longtake_core::record::Record;
+use longtake_core::state::StateName;
+use longtake_core::store::{CreateResult, NewJob, Store};
+use longtake_core::time::Clock;
+
+use crate::sim::SimRandom;
+use crate::sim::clients::{self, Acknowledged};
+use crate::sim::clock::{pause, secs};
+use crate::sim::invariants;
+use crate::sim::options::Options;
+use crate::sim::world::World;
+
+/// Longest wait for anything, in virtual time.
+const LONGEST_WAIT: Duration = secs(24 * 3_600);
+
+pub struct Stage {
+    pub world: Arc<World>,
+    pub acknowledged: Acknowledged,
+    ids: SimRandom,
+}
+
+impl Stage {
+    /// The world with all its processes running.
+    pub async fn begin(options: Options) -> Self {
+        let world = World::new(options).await;
+        for place in 0..world.options.engines {
+            world.start(place).await;
+        }
+        Self { world, acknowledged: Acknowledged::default(), ids: SimRandom::new(5) }
+    }
+
+    pub async fn create(&self, number: usize, priority: i16, deadline: Option<Duration>) -> JobId {
+        let new = NewJob {
+            job: JobId::new(self.world.clock.now(), &self.ids),
+            project: self.world.project,
+            request: longtake_core::request::VideoRequest { priority, ..clients::request(number) },
+            deadline,
+            idempotency: None,
+        };
+        let creates = self.world.creates(0).expect("a process runs");
+        match creates.submit(new).await.expect("the store works") {
+            CreateResult::Created(job) => {
+                self.acknowledged.note(number, job.record.job);
+                job.record.job
+            }
+            other => panic!("not created: {other:?}"),
+        }
+    }
+
+    pub fn record(&self, job: JobId) -> Record {
+        self.world.database.rows.records().into_iter().find(|record| record.job == job).expect("a job that was created")
+    }
+
+    pub fn state(&self, job: JobId) -> StateName {
+        self.record(job).state.name()
+    }
+
+    pub async fn until(&self, what: &str, holds: impl Fn() -> bool) {
+        let mut waited = Duration::ZERO;
+        while !holds() {
+            assert!(waited < LONGEST_WAIT, "{what} did not come\n{}", self.world.trace.tail().join("\n"));
+            pause(Duration::from_millis(50)).await;
+            waited += Duration::from_millis(50);
+        }
+    }
+
+    pub async fn until_state(&self, job: JobId, state: StateName) {
+        self.until(state.word(), || self.state(job) == state).await;
+    }
+
+    pub async fn cancel(&self, job: JobId) {
+        self.world.front_door().request_cancel(self.world.project, job).await.expect("the store works");
+    }
+
+    /// Waits until nothing is left to do, and checks everything.
+    pub async fn end(self) -> Arc<World> {
+        self.until("rest", || invariants::unrest(&self.world).is_none()).await;
+        invariants::at_rest(&self.world, &self.acknowledged).await;
+        let (violations, tail) = (self.world.trace.violations(), self.world.trace.tail());
+        assert!(violations.is_empty(), "{violations:#?}\n{}", tail.join("\n"));
+        self.world.end();
+        self.world
+    }
+}
+
+/// The kinds of a job's events, in order, without progress.
+pub fn told(world: &World, job: JobId) -> Vec<EventKind> {
+    let events = world.database.rows.events().into_iter().filter(|event| event.job == job);
+    events.map(|event| event.kind).filter(|kind| *kind != EventKind::Progress).collect()
+}
+
+/// The states of a job's attempts, in order.
+pub fn attempts(world: &World, job: JobId) -> Vec<AttemptState> {
+    let attempts = world.database.rows.attempts().into_iter().filter(|(of, _)| *of == job);
+    attempts.map(|(_, attempt)| attempt.state).collect()
+}
