@@ -77,7 +77,8 @@ impl AccountConfig {
     /// The base URL, or the provider's own; without a slash at its end.
     pub(crate) fn base(&self, default: Option<&str>) -> Result<Url, BuildError> {
         let text = self.base_url.as_deref().or(default);
-        let text = text.ok_or_else(|| self.error("base_url", "this provider needs one, such as http://host:8000/v1"))?;
+        let text =
+            text.ok_or_else(|| self.error("base_url", "this provider needs one, such as http://host:8000/v1"))?;
         let wrong = |problem: String| self.error("base_url", problem);
         let mut url = Url::parse(text).map_err(|error| wrong(format!("{text:?} is not a URL: {error}")))?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
@@ -133,6 +134,8 @@ impl AccountConfig {
                 }
             },
         }
+        // Whoever says how long "not found" proves nothing says so for the list as well.
+        profile.lookup = profile.lookup.with_lag(profile.lookup.lag().min(profile.absence_settle));
         Ok(profile)
     }
 

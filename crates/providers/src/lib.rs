@@ -8,8 +8,9 @@
 
 mod account;
 pub mod http;
+
 pub mod minimax;
-mod nearest;
+pub mod nearest;
 pub mod openai_compatible;
 mod options;
 pub mod registry;

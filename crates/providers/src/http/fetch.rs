@@ -61,10 +61,7 @@ impl Http {
         let recorder = Recorder::start(self, "fetch", &http::Method::GET, url, None);
         let answered = request.send().await.map_err(judge);
         match &answered {
-            Ok(response) => {
-                let length = response.content_length().map_or(String::new(), |length| format!("[{length} bytes]"));
-                recorder.answered(call, response.status().as_u16(), length.as_bytes());
-            }
+            Ok(response) => recorder.opened(call, response.status().as_u16(), response.content_length()),
             Err(error) => recorder.failed(call, error),
         }
         answered

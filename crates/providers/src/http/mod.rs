@@ -66,7 +66,8 @@ impl Clients {
         let made = match &self.made {
             Some(made) => Arc::clone(made),
             None => {
-                let made = Made::new().map_err(|error| account.error("base_url", format!("no HTTP client: {error}")))?;
+                let made =
+                    Made::new().map_err(|error| account.error("base_url", format!("no HTTP client: {error}")))?;
                 Arc::clone(self.made.insert(Arc::new(made)))
             }
         };
@@ -323,6 +324,12 @@ impl<'a> Recorder<'a> {
         let redactor = Redactor { key: self.http.key(), prompt: self.prompt };
         let excerpt = redactor.excerpt(body);
         self.keep(call, Some(status), excerpt);
+    }
+
+    /// A result's head; its bytes are nobody's to keep.
+    fn opened(self, call: &Call, status: u16, length: Option<u64>) {
+        let answer = length.map_or_else(|| "[bytes]".to_owned(), |length| format!("[{length} bytes]"));
+        self.keep(call, Some(status), answer);
     }
 
     fn failed(self, call: &Call, error: &ProviderError) {

@@ -50,13 +50,14 @@ impl Redactor<'_> {
             Value::String(text) => *text = cut(&self.text(text), MAX_STRING_BYTES).to_owned(),
             Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
             Value::Object(members) => {
-                for (name, member) in members.iter_mut() {
+                for (name, mut member) in std::mem::take(members) {
                     let private = PRIVATE_MEMBERS.contains(&name.to_ascii_lowercase().as_str());
-                    match member {
+                    match &mut member {
                         Value::Null | Value::Bool(_) | Value::Number(_) => {}
-                        _ if private => *member = Value::String("[redacted]".to_owned()),
-                        _ => self.value(member),
+                        _ if private => member = Value::String("[redacted]".to_owned()),
+                        inner => self.value(inner),
                     }
+                    members.insert(self.text(&name), member);
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}

@@ -122,8 +122,7 @@ impl Provider for Sandbox {
 
 impl Sandbox {
     async fn accept(&self, request: &SubmitRequest) -> Result<ProviderJobId, ProviderError> {
-        let rejected =
-            |message: &str| ProviderError::Rejected(Failure::new(FailureCode::InvalidRequest, message));
+        let rejected = |message: &str| ProviderError::Rejected(Failure::new(FailureCode::InvalidRequest, message));
         check(&request.request).map_err(|error| rejected(&error.message))?;
         let script = Script::parse(&request.request.prompt).map_err(|error| rejected(&error.message))?;
         let fps = frame_rate(&request.request).map_err(|error| rejected(&error.message))?;

@@ -5,6 +5,7 @@
 //! rendering runs in the background and begins anew after a restart ([`script`] has the orders).
 //! Absent: charges, rate limits, the network.
 
+mod calls;
 mod disk;
 mod render;
 pub mod script;
@@ -17,9 +18,9 @@ use async_trait::async_trait;
 use longtake_core::failure::{Failure, FailureCode};
 use longtake_core::id::{AccountId, ProviderJobId, Random};
 use longtake_core::provider::{
-    Call, CancelAnswer, CancelSupport, ChargedOn, Exchange, Fetched, FindRequest, Found, Idempotency, InputSupport, Lookup,
-    ModelCapabilities, Output, Provider, ProviderError, ProviderProfile, ProviderState, ProviderStatus, SubmitRequest,
-    Unsupported,
+    Call, CancelAnswer, CancelSupport, ChargedOn, Exchange, Fetched, FindRequest, Found, Idempotency, InputSupport,
+    Lookup, ModelCapabilities, Output, Provider, ProviderError, ProviderProfile, ProviderState, ProviderStatus,
+    SubmitRequest, Unsupported,
 };
 use longtake_core::request::{Size, VideoRequest};
 use longtake_core::time::{Clock, Timestamp};
@@ -225,5 +226,3 @@ impl Sandbox {
 fn percent(elapsed: Duration, whole: Duration) -> u8 {
     if whole.is_zero() { 99 } else { (elapsed.as_secs_f64() / whole.as_secs_f64() * 100.0).clamp(0.0, 99.0) as u8 }
 }
-
-mod calls;

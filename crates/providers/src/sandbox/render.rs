@@ -94,6 +94,10 @@ impl Renderings {
     }
 
     fn render(&self, name: &str, entry: &Entry, rendering: &Rendering) -> io::Result<()> {
+        if self.folder.video(name).is_file() {
+            // A poll looked just before the last rendering ended.
+            return Ok(());
+        }
         let script = Script::parse(&entry.prompt).map_err(io::Error::other)?;
         let background = match entry.has_input {
             true => Some(decode_picture(&self.folder.input(name)?).map_err(io::Error::other)?),

@@ -79,7 +79,8 @@ impl Script {
             ("fail", Some(value)) => self.fail = Some(failure_code(value)?),
             ("fail_times", Some(value)) => {
                 let times = value.parse().ok().filter(|times| (1..=MAX_FAIL_TIMES).contains(times));
-                let range = || wrong(format!("the sandbox's order fail_times takes 1 to {MAX_FAIL_TIMES}, not {value:?}"));
+                let range =
+                    || wrong(format!("the sandbox's order fail_times takes 1 to {MAX_FAIL_TIMES}, not {value:?}"));
                 self.fail_times = Some(times.ok_or_else(range)?);
             }
             ("hang", None) => self.hang = true,
@@ -117,7 +118,8 @@ fn next_bracket(text: &str) -> Result<Option<(&str, &str, &str)>, Unsupported> {
         let inside = &text[start + OPEN.len()..];
         // `[sandboxes …]` is prose.
         if inside.starts_with(|c: char| c.is_whitespace() || c == ']') {
-            let end = inside.find(']').ok_or_else(|| wrong("an order to the sandbox lacks its closing ]".to_owned()))?;
+            let end =
+                inside.find(']').ok_or_else(|| wrong("an order to the sandbox lacks its closing ]".to_owned()))?;
             return Ok(Some((&text[..start], &inside[..end], &inside[end + 1..])));
         }
         from = start + OPEN.len();
@@ -148,7 +150,9 @@ fn duration(name: &str, value: &str, longest: Duration) -> Result<Duration, Unsu
     millis.map(Duration::from_millis).filter(|duration| *duration <= longest).ok_or_else(|| {
         let shown: String = value.chars().take(64).collect();
         let longest = longest.as_secs();
-        wrong(format!("the sandbox's order {name} takes a time up to {longest}s such as 500ms, 10s or 2m, not {shown:?}"))
+        wrong(format!(
+            "the sandbox's order {name} takes a time up to {longest}s such as 500ms, 10s or 2m, not {shown:?}"
+        ))
     })
 }
 
