@@ -126,7 +126,7 @@ impl JobTable {
             match serde_json::from_slice(line).map_err(io::Error::other)? {
                 Line::Accepted(entry) => {
                     self.live.push(self.jobs.len());
-                    self.push(Arc::new(entry));
+                    self.push(Arc::from(entry));
                 }
                 Line::Ended { provider_job, ending, at, .. } => {
                     if let Some(job) = self.index_of(&provider_job).and_then(|index| self.jobs.get_mut(index)) {
@@ -187,7 +187,7 @@ impl JobTable {
 
     fn append_accepted(&mut self, entry: &Entry) {
         if self.file.is_some() {
-            self.append(&Line::Accepted(entry.clone()));
+            self.append(&Line::Accepted(Box::new(entry.clone())));
         }
     }
 

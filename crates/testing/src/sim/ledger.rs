@@ -91,7 +91,7 @@ pub enum Ending {
 #[serde(tag = "line", rename_all = "snake_case")]
 pub(crate) enum Line {
     /// A create was accepted.
-    Accepted(Entry),
+    Accepted(Box<Entry>),
     /// A job ended by a call of the client.
     Ended { provider_job: String, ending: Ending, at: u64, billed_usd: f64 },
     /// Every job so far vanished from the API.

@@ -19,6 +19,7 @@ mod openai;
 mod openai_fields;
 mod options;
 mod poll;
+mod poll_record;
 mod process;
 mod results;
 mod submit;
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     plan: Mutex<FaultPlan>,
     videos: Mutex<HashMap<u32, Bytes>>,
     callbacks: callbacks::Watched,
+    poll_record: poll_record::PollRecord,
     requests: AtomicU64,
 }
 
@@ -107,6 +109,7 @@ impl Simulator {
             plan: Mutex::new(FaultPlan::default()),
             videos: Mutex::new(HashMap::new()),
             callbacks: callbacks::Watched::default(),
+            poll_record: poll_record::PollRecord::default(),
             requests: AtomicU64::new(0),
             options,
         });
@@ -179,5 +182,9 @@ fn router(shared: &Arc<Shared>) -> Router {
             counted.requests.fetch_add(1, Ordering::Relaxed);
             std::future::ready(request)
         }));
-    vendors.merge(control::routes()).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(Arc::clone(shared))
+    vendors
+        .merge(control::routes())
+        .merge(poll_record::routes())
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(Arc::clone(shared))
 }

@@ -37,8 +37,9 @@ pub(crate) fn find(shared: &Shared, vendor: Vendor, provider_job: &str, fault: P
     let now = now_micros();
     let view = {
         let table = shared.table.lock().unwrap();
-        let job = table.at(table.find(vendor, provider_job)?);
-        job.view(now)
+        let index = table.find(vendor, provider_job)?;
+        shared.poll_record.polled(index, now);
+        table.at(index).view(now)
     };
     let plan = shared.plan.lock().unwrap();
     if now < view.entry.accepted_at + plan.faults.get_lag_ms * 1000 {

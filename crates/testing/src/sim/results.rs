@@ -118,7 +118,7 @@ pub(super) fn serve(shared: &Shared, index: usize, view: &View, headers: &Header
             .header(header::CONTENT_RANGE, format!("bytes {from}-{}/{total}", to - 1)),
         None => builder,
     };
-    builder.body(Body::from_stream(layout.stream(from, end, rate))).expect("the headers are valid")
+    builder.body(Body::from_stream(layout.stream(from, end, to, rate))).expect("the headers are valid")
 }
 
 /// Start and end (exclusive) of a single range; `None` when it cannot be satisfied.
@@ -182,9 +182,19 @@ impl Layout {
         part.slice(from as usize..(from + length) as usize)
     }
 
-    fn stream(self, from: u64, end: u64, rate: Option<u64>) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
+    fn stream(
+        self,
+        from: u64,
+        end: u64,
+        announced: u64,
+        rate: Option<u64>,
+    ) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
         stream::unfold((self, from), move |(layout, at)| async move {
             if at >= end {
+                if end < announced {
+                    // Not ready for one turn, so that what is there is sent before the connection breaks.
+                    tokio::task::yield_now().await;
+                }
                 return None;
             }
             let chunk = layout.chunk(at, end);
