@@ -261,12 +261,14 @@ pub struct Estimates {
 
 #[derive(Clone, Copy)]
 struct Learnt {
-    at: Duration,
+    at: Option<Duration>,
     median: Option<Duration>,
 }
 
 /// How long a learnt figure is used before the store is asked again.
 const ESTIMATE_TTL: Duration = Duration::from_secs(30);
+/// How long "too few are known" is believed.
+const ESTIMATE_UNKNOWN_TTL: Duration = Duration::from_secs(3);
 /// Videos a figure is learnt from, at most.
 const ESTIMATE_SAMPLES: usize = 50;
 /// Fewer than this teach nothing.
@@ -281,21 +283,25 @@ impl Estimates {
     /// As [`Store::durations`].
     pub async fn median(&self, app: &App, model: &str) -> Result<Option<Duration>, StoreError> {
         let now = app.clock.monotonic();
-        let known = self.by_model.lock().unwrap_or_else(PoisonError::into_inner).get(model).copied();
-        if let Some(learnt) = known
-            && now.saturating_sub(learnt.at) < ESTIMATE_TTL
         {
-            return Ok(learnt.median);
+            let mut by_model = self.by_model.lock().unwrap_or_else(PoisonError::into_inner);
+            if by_model.len() >= MAX_ESTIMATES && !by_model.contains_key(model) {
+                by_model.clear();
+            }
+            let learnt = by_model.entry(model.to_owned()).or_insert(Learnt { at: None, median: None });
+            let ttl = if learnt.median.is_some() { ESTIMATE_TTL } else { ESTIMATE_UNKNOWN_TTL };
+            if learnt.at.is_some_and(|at| now.saturating_sub(at) < ttl) {
+                return Ok(learnt.median);
+            }
+            // Others go on with the old figure meanwhile, so that one of many asks the store.
+            learnt.at = Some(now);
         }
         let mut durations = app.store.durations(model, ESTIMATE_SAMPLES).await?;
         durations.sort_unstable();
         let median =
             (durations.len() >= ESTIMATE_MIN_SAMPLES).then(|| durations.get(durations.len() / 2).copied()).flatten();
         let mut by_model = self.by_model.lock().unwrap_or_else(PoisonError::into_inner);
-        if by_model.len() >= MAX_ESTIMATES {
-            by_model.clear();
-        }
-        by_model.insert(model.to_owned(), Learnt { at: now, median });
+        by_model.insert(model.to_owned(), Learnt { at: Some(now), median });
         Ok(median)
     }
 }

@@ -1,1 +1,5 @@
-fn main() {}
+//! The one binary, `longtake`.
+
+fn main() -> std::process::ExitCode {
+    longtake::cli::main()
+}

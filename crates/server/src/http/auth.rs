@@ -94,7 +94,8 @@ macro_rules! extractor {
                 if caller.may($scope) {
                     return Ok(Self(caller));
                 }
-                let message = format!("the API key lacks the scope {}; ask the operator for one that has it", $scope.word());
+                let message =
+                    format!("the API key lacks the scope {}; ask the operator for one that has it", $scope.word());
                 Err(ApiError::new(ErrorCode::InsufficientScope, message))
             }
         }

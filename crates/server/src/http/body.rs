@@ -1,4 +1,4 @@
-//! Reads request bodies whole, within a size, a time and the memory set aside for them.
+//! Bytes from outside, whole in memory: within a size, a time and the memory set aside for all of them together.
 
 use std::sync::Arc;
 
@@ -11,12 +11,64 @@ use super::error::{ApiError, ErrorCode};
 use super::limits::BODY_UNIT;
 use crate::app::App;
 
-/// A body in memory; its room is given back when it is dropped.
-#[derive(Debug)]
+/// Bytes in memory; their room is given back when this is dropped.
+#[derive(Debug, Default)]
 pub struct Held {
     /// The bytes.
     pub bytes: Bytes,
-    _room: Option<OwnedSemaphorePermit>,
+    _room: Room,
+}
+
+impl From<Bytes> for Held {
+    /// Bytes whose room someone else holds.
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, _room: Room::default() }
+    }
+}
+
+/// Bytes as they come in, with the room they take.
+#[derive(Debug, Default)]
+pub struct Gathering {
+    bytes: BytesMut,
+    room: Room,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    units: Option<OwnedSemaphorePermit>,
+    bytes: usize,
+}
+
+impl Gathering {
+    /// How many bytes there are with `more`.
+    pub fn len_with(&self, more: usize) -> usize {
+        self.bytes.len().saturating_add(more)
+    }
+
+    /// Adds a chunk.
+    ///
+    /// # Errors
+    /// `overloaded` where too many bodies are in memory.
+    pub fn add(&mut self, app: &App, chunk: &[u8]) -> Result<(), ApiError> {
+        let total = self.len_with(chunk.len());
+        while total > self.room.bytes {
+            let unit = Arc::clone(&app.memory.body_room).try_acquire_owned().map_err(|_| {
+                ApiError::new(ErrorCode::Overloaded, "too many large requests at once; send it again in a moment")
+            })?;
+            match &mut self.room.units {
+                Some(units) => units.merge(unit),
+                None => self.room.units = Some(unit),
+            }
+            self.room.bytes += BODY_UNIT;
+        }
+        self.bytes.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    /// All of them.
+    pub fn done(self) -> Held {
+        Held { bytes: self.bytes.freeze(), _room: self.room }
+    }
 }
 
 /// Reads a body of at most `limit` bytes.
@@ -36,33 +88,20 @@ pub async fn read(app: &App, body: Body, limit: usize) -> Result<Held, ApiError>
 
 async fn gather(app: &App, body: Body, limit: usize) -> Result<Held, ApiError> {
     let mut chunks = body.into_data_stream();
-    let mut bytes = BytesMut::new();
-    let mut room: Option<OwnedSemaphorePermit> = None;
-    let mut held_bytes = 0;
+    let mut gathering = Gathering::default();
     loop {
         let chunk = tokio::select! {
             chunk = chunks.next() => chunk,
             () = app.clock.sleep(app.limits.body_idle_timeout) => return Err(too_slow()),
         };
-        let Some(chunk) = chunk else { break };
-        let chunk = chunk.map_err(|_| ApiError::new(ErrorCode::RequestTimeout, "the body ended early; send it again"))?;
-        let total = bytes.len().saturating_add(chunk.len());
-        if total > limit {
+        let Some(chunk) = chunk else { return Ok(gathering.done()) };
+        let chunk =
+            chunk.map_err(|_| ApiError::new(ErrorCode::RequestTimeout, "the body ended early; send it again"))?;
+        if gathering.len_with(chunk.len()) > limit {
             return Err(too_large(limit));
         }
-        while total > held_bytes {
-            let unit = Arc::clone(&app.memory.body_room).try_acquire_owned().map_err(|_| {
-                ApiError::new(ErrorCode::Overloaded, "too many large requests at once; send it again in a moment")
-            })?;
-            match &mut room {
-                Some(room) => room.merge(unit),
-                None => room = Some(unit),
-            }
-            held_bytes += BODY_UNIT;
-        }
-        bytes.extend_from_slice(&chunk);
+        gathering.add(app, &chunk)?;
     }
-    Ok(Held { bytes: bytes.freeze(), _room: room })
 }
 
 fn too_large(limit: usize) -> ApiError {

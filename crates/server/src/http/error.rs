@@ -79,7 +79,9 @@ fn bounded(param: &str) -> String {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Full => Self::new(ErrorCode::StorageFull, "the database is out of room; the operator must make some"),
+            StoreError::Full => {
+                Self::new(ErrorCode::StorageFull, "the database is out of room; the operator must make some")
+            }
             StoreError::CommitUnknown => {
                 Self::new(ErrorCode::StoreUnavailable, "the database did not say whether it committed; ask again")
             }
@@ -99,7 +101,10 @@ impl From<ArtifactError> for ApiError {
             }
             ArtifactError::NotFound | ArtifactError::Other(_) => {
                 tracing::error!(%error, "the artifact store failed");
-                Self::new(ErrorCode::InternalError, "the stored bytes could not be read; tell the operator the request id")
+                Self::new(
+                    ErrorCode::InternalError,
+                    "the stored bytes could not be read; tell the operator the request id",
+                )
             }
         }
     }

@@ -154,7 +154,11 @@ impl ErrorCode {
     pub const fn should_retry(self) -> bool {
         matches!(
             self,
-            Self::RateLimitExceeded | Self::Overloaded | Self::StoreUnavailable | Self::ShuttingDown | Self::RequestTimeout
+            Self::RateLimitExceeded
+                | Self::Overloaded
+                | Self::StoreUnavailable
+                | Self::ShuttingDown
+                | Self::RequestTimeout
         )
     }
 }

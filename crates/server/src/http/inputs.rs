@@ -1,6 +1,6 @@
 //! Fetches input images that clients name by URL, without becoming a way into the operator's network.
 //!
-//! The address connected to is checked, not the name: names resolve through [`Guard`], literals are looked at before.
+//! The address connected to is checked, not the name: names resolve through `Guard`, literals are looked at before.
 //! Redirects are followed by hand, each hop checked alike. Proxies of the environment are not used.
 
 use std::error::Error;
@@ -8,13 +8,13 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::StatusCode;
 use http::header::LOCATION;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Url, redirect};
 
+use super::body::{Gathering, Held};
 use super::error::{ApiError, ErrorCode};
 use super::network::{Network, is_public};
 use crate::app::App;
@@ -90,16 +90,17 @@ impl InputFetcher {
     /// Fetches an image of at most the configured size.
     ///
     /// # Errors
-    /// `input_url_refused`, `input_url_unreachable`, `input_image_too_large` or `invalid_value`, naming the member.
-    pub async fn fetch(&self, app: &App, url: &str) -> Result<Bytes, ApiError> {
+    /// `input_url_refused`, `input_url_unreachable`, `input_image_too_large` or `invalid_value`, naming the member;
+    /// `overloaded` where too many bodies are in memory.
+    pub async fn fetch(&self, app: &App, url: &str) -> Result<Held, ApiError> {
         let late = app.clock.sleep(app.limits.fetch_timeout);
         tokio::select! {
-            image = self.follow(url, app.limits.max_input_image_bytes) => image,
+            image = self.follow(app, url) => image,
             () = late => Err(unreachable_url("the image was not there in time")),
         }
     }
 
-    async fn follow(&self, url: &str, limit: usize) -> Result<Bytes, ApiError> {
+    async fn follow(&self, app: &App, url: &str) -> Result<Held, ApiError> {
         if url.len() > MAX_URL_BYTES {
             return Err(ApiError::about(PARAM, ErrorCode::InvalidValue, "the URL is too long"));
         }
@@ -118,7 +119,7 @@ impl InputFetcher {
             if status != StatusCode::OK {
                 return Err(unreachable_url(&format!("the server of the image answered {}", status.as_u16())));
             }
-            return read(response, limit).await;
+            return read(app, response).await;
         }
         Err(unreachable_url("too many redirects"))
     }
@@ -139,22 +140,22 @@ impl InputFetcher {
     }
 }
 
-async fn read(response: reqwest::Response, limit: usize) -> Result<Bytes, ApiError> {
+async fn read(app: &App, response: reqwest::Response) -> Result<Held, ApiError> {
+    let limit = app.limits.max_input_image_bytes;
     let too_large = || super::videos::accept::image_too_large(PARAM, limit);
-    let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
-    if announced.is_some_and(|length| length > limit) {
+    if response.content_length().is_some_and(|length| usize::try_from(length).unwrap_or(usize::MAX) > limit) {
         return Err(too_large());
     }
-    let mut image = BytesMut::with_capacity(announced.unwrap_or(0).min(limit));
+    let mut image = Gathering::default();
     let mut chunks = response.bytes_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| explain(&error))?;
-        if image.len().saturating_add(chunk.len()) > limit {
+        if image.len_with(chunk.len()) > limit {
             return Err(too_large());
         }
-        image.extend_from_slice(&chunk);
+        image.add(app, &chunk)?;
     }
-    Ok(image.freeze())
+    Ok(image.done())
 }
 
 fn explain(error: &reqwest::Error) -> ApiError {

@@ -37,7 +37,9 @@ impl Network {
             (IpAddr::V4(network), IpAddr::V4(address)) => {
                 same_prefix(u128::from(network.to_bits()) << 96, u128::from(address.to_bits()) << 96, self.prefix)
             }
-            (IpAddr::V6(network), IpAddr::V6(address)) => same_prefix(network.to_bits(), address.to_bits(), self.prefix),
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                same_prefix(network.to_bits(), address.to_bits(), self.prefix)
+            }
             _ => false,
         }
     }
@@ -88,9 +90,29 @@ mod tests {
     #[test]
     fn knows_what_is_not_public() {
         for private in [
-            "127.0.0.1", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "100.64.0.1",
-            "0.0.0.0", "224.0.0.1", "255.255.255.255", "198.18.0.1", "192.0.2.1", "203.0.113.9", "::1", "::", "fe80::1",
-            "fc00::1", "fd12::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::", "2001:db8::1", "64:ff9b::7f00:1",
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "198.18.0.1",
+            "192.0.2.1",
+            "203.0.113.9",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "fd12::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "2002:7f00:1::",
+            "2001:db8::1",
+            "64:ff9b::7f00:1",
             "ff02::1",
         ] {
             assert!(!is_public(private.parse().unwrap()), "{private}");

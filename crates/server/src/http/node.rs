@@ -97,7 +97,8 @@ impl Node {
     pub fn from_json(bytes: &[u8]) -> Result<Self, ApiError> {
         serde_json::from_slice(bytes).map_err(|error| {
             let (line, column) = (error.line(), error.column());
-            let message = format!("the body is not JSON (line {line}, column {column}); see /openapi.json for its shape");
+            let message =
+                format!("the body is not JSON (line {line}, column {column}); see /openapi.json for its shape");
             ApiError::new(ErrorCode::InvalidJson, message)
         })
     }
@@ -177,7 +178,11 @@ impl Node {
             Self::List(items) => items.into_iter().map(Self::into_json).collect(),
             Self::Object(mut members) => {
                 members.sort_by(|(a, _), (b, _)| a.cmp(b));
-                members.into_iter().map(|(name, node)| (name, node.into_json())).collect::<serde_json::Map<_, _>>().into()
+                members
+                    .into_iter()
+                    .map(|(name, node)| (name, node.into_json()))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into()
             }
         }
     }
@@ -280,7 +285,9 @@ mod tests {
         assert_eq!(number("7.0").unwrap_err().code(), ErrorCode::InvalidType);
         assert_eq!(number("18446744073709551615").unwrap_err().code(), ErrorCode::InvalidValue);
         assert_eq!(number("99999999999999999999999").unwrap_err().code(), ErrorCode::InvalidType);
-        for (text, value) in [("12", Some(12)), ("-3", Some(-3)), ("0", Some(0)), ("012", None), ("", None), ("1e3", None)] {
+        for (text, value) in
+            [("12", Some(12)), ("-3", Some(-3)), ("0", Some(0)), ("012", None), ("", None), ("1e3", None)]
+        {
             assert_eq!(integer_text(text), value, "{text}");
         }
     }

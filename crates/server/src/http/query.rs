@@ -31,7 +31,11 @@ impl Query {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decode(name)?, decode(value)?);
             if pairs.iter().any(|(known, _)| *known == name) {
-                return Err(ApiError::about(&name, ErrorCode::RepeatedParameter, "the parameter is given twice; give it once"));
+                return Err(ApiError::about(
+                    &name,
+                    ErrorCode::RepeatedParameter,
+                    "the parameter is given twice; give it once",
+                ));
             }
             if pairs.len() == MAX_PAIRS {
                 return Err(ApiError::new(ErrorCode::InvalidQuery, "the query string has too many parameters"));

@@ -1,6 +1,5 @@
 //! Decoded members → a request that every route of its model can serve, before anything is paid.
 
-use bytes::Bytes;
 use longtake_core::artifact::{ArtifactError, ArtifactKey, Digest};
 use longtake_core::id::ProjectId;
 use longtake_core::provider::InputSupport;
@@ -9,6 +8,7 @@ use longtake_core::request::{InputImage, Size, VideoRequest};
 use super::fields::{CreateFields, InputReference};
 use crate::app::{App, Model};
 use crate::http::auth::sha256;
+use crate::http::body::Held;
 use crate::http::error::{ApiError, ErrorCode};
 
 /// The member that an upload comes in.
@@ -31,10 +31,10 @@ pub async fn accept(app: &App, project: ProjectId, fields: &CreateFields) -> Res
         app.models.check(&request, &app.accounts)?;
         return Ok(request);
     }
-    let (image, bytes) = look_at(app, project, fields.input.as_ref()).await?;
+    let (image, held) = look_at(app, project, fields.input.as_ref()).await?;
     request.input = Some(image.clone());
     app.models.check(&request, &app.accounts)?;
-    keep(app, &image, bytes).await?;
+    keep(app, &image, &held).await?;
     Ok(request)
 }
 
@@ -47,9 +47,9 @@ fn shaped(model: &Model, fields: &CreateFields) -> Result<VideoRequest, ApiError
     }
     let size = match &fields.size {
         None => accepts.default_size,
-        Some(text) => text
-            .parse::<Size>()
-            .map_err(|error| ApiError::about("size", ErrorCode::InvalidValue, error.to_string()))?,
+        Some(text) => {
+            text.parse::<Size>().map_err(|error| ApiError::about("size", ErrorCode::InvalidValue, error.to_string()))?
+        }
     };
     if !accepts.sizes.is_empty() && !accepts.sizes.contains(&size) {
         return Err(unsupported("size", format!("{} takes {}", model.name, words(&accepts.sizes))));
@@ -93,38 +93,43 @@ async fn look_at(
     app: &App,
     project: ProjectId,
     input: Option<&InputReference>,
-) -> Result<(InputImage, Bytes), ApiError> {
-    let (param, bytes) = match input {
+) -> Result<(InputImage, Held), ApiError> {
+    let (param, held) = match input {
         Some(InputReference::Url(url)) => (crate::http::inputs::PARAM, app.inputs.fetch(app, url).await?),
-        Some(InputReference::Bytes(bytes)) => (UPLOAD, bytes.clone()),
-        None => (UPLOAD, Bytes::new()),
+        Some(InputReference::Bytes(bytes)) => (UPLOAD, Held::from(bytes.clone())),
+        None => (UPLOAD, Held::default()),
     };
+    let bytes = &held.bytes;
     if bytes.len() > app.limits.max_input_image_bytes {
         return Err(image_too_large(param, app.limits.max_input_image_bytes));
     }
-    let Some(media_type) = longtake_media::sniff_image(&bytes) else {
+    let Some(media_type) = longtake_media::sniff_image(bytes) else {
         let message = "the bytes are no PNG, JPEG or WebP image; convert it";
         return Err(ApiError::about(param, ErrorCode::InputImageInvalid, message));
     };
-    let sha256 = Digest(sha256(&bytes));
+    let sha256 = Digest(sha256(bytes));
     let key = ArtifactKey::input(project, &sha256);
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    Ok((InputImage { key, media_type: media_type.into(), bytes: length, sha256 }, bytes))
+    Ok((InputImage { key, media_type: media_type.into(), bytes: length, sha256 }, held))
 }
 
 /// The image is over the limit.
 pub fn image_too_large(param: &str, limit: usize) -> ApiError {
-    ApiError::about(param, ErrorCode::InputImageTooLarge, format!("the image has more than {limit} bytes; make it smaller"))
+    ApiError::about(
+        param,
+        ErrorCode::InputImageTooLarge,
+        format!("the image has more than {limit} bytes; make it smaller"),
+    )
 }
 
 /// Stores the image before its job exists. The key is its digest: what is there already is the same.
-async fn keep(app: &App, image: &InputImage, bytes: Bytes) -> Result<(), ApiError> {
+async fn keep(app: &App, image: &InputImage, held: &Held) -> Result<(), ApiError> {
     match app.artifacts.len(&image.key).await {
         Ok(length) if length == image.bytes => return Ok(()),
         Ok(_) | Err(ArtifactError::NotFound) => {}
         Err(error) => return Err(error.into()),
     }
     let mut writer = app.artifacts.writer(&image.key).await?;
-    writer.write(bytes).await?;
+    writer.write(held.bytes.clone()).await?;
     Ok(writer.finish().await?)
 }

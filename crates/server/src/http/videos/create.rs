@@ -130,8 +130,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
     let text = value.to_str().map_err(|_| wrong())?;
-    let visible = (1..=MAX_KEY_CHARS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
-    if !visible || text.trim().is_empty() || values.next().is_some() {
+    let visible = (1..=MAX_KEY_CHARS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !visible || values.next().is_some() {
         return Err(wrong());
     }
     Ok(Some(text.to_owned()))

@@ -108,7 +108,11 @@ impl CreateFields {
     fn from_members(mut members: Members, upload: Option<Bytes>) -> Result<Self, ApiError> {
         for name in ["webhook_url", "max_cost_usd"] {
             if members.take(name).is_some() {
-                return Err(ApiError::about(name, ErrorCode::UnsupportedParameter, "this server does not serve it; remove it"));
+                return Err(ApiError::about(
+                    name,
+                    ErrorCode::UnsupportedParameter,
+                    "this server does not serve it; remove it",
+                ));
             }
         }
         let prompt = members.text("prompt")?.ok_or_else(|| {
@@ -186,6 +190,9 @@ fn place(members: &mut Vec<(String, Node)>, name: &str, text: String) -> Result<
         members.push((name.to_owned(), Node::Form(text)));
         return Ok(());
     };
+    if inner.contains(['[', ']']) {
+        return Err(wrong_type(name, "a name with at most one pair of brackets; send deeper values as JSON"));
+    }
     match members.iter_mut().find(|(known, _)| known == outer) {
         Some((_, Node::Object(inside))) => inside.push((inner.to_owned(), Node::Form(text))),
         Some(_) => return Err(repeated(outer)),
@@ -210,7 +217,8 @@ fn checked_prompt(prompt: String) -> Result<String, ApiError> {
 
 /// The SDKs send text, people send numbers.
 fn seconds(node: Node) -> Result<u32, ApiError> {
-    let wrong = || ApiError::about("seconds", ErrorCode::InvalidValue, "must be a whole number of seconds from 1 to 3600");
+    let wrong =
+        || ApiError::about("seconds", ErrorCode::InvalidValue, "must be a whole number of seconds from 1 to 3600");
     let number = match node {
         Node::Text(text) | Node::Form(text) => integer_text(&text).ok_or_else(wrong)?,
         node => node.into_integer("seconds")?,
@@ -250,7 +258,11 @@ fn metadata(node: Node) -> Result<BTreeMap<String, String>, ApiError> {
 
 fn check_key(key: &str, param: &str) -> Result<(), ApiError> {
     let fits = !key.is_empty() && key.chars().count() <= MAX_METADATA_KEY_CHARS && !key.contains('\0');
-    if fits { Ok(()) } else { Err(ApiError::about(param, ErrorCode::MetadataKeyInvalid, "a key has 1 to 64 characters, none of them NUL")) }
+    if fits {
+        Ok(())
+    } else {
+        Err(ApiError::about(param, ErrorCode::MetadataKeyInvalid, "a key has 1 to 64 characters, none of them NUL"))
+    }
 }
 
 fn options(node: Node) -> Result<String, ApiError> {
@@ -303,8 +315,16 @@ mod tests {
             "provider_options": {"fps": 12, "mode": "fast"}, "deadline_seconds": 60, "size": "64x64", "model": "m"}"#;
         let json = CreateFields::from_json(json).unwrap();
         let parts = [
-            ("prompt", "a boat"), ("model", "m"), ("seconds", "4"), ("size", "64x64"), ("metadata[a]", "1"), ("metadata[b]", "2"),
-            ("priority", "5"), ("deadline_seconds", "60"), ("provider_options[fps]", "12"), ("provider_options[mode]", "fast"),
+            ("prompt", "a boat"),
+            ("model", "m"),
+            ("seconds", "4"),
+            ("size", "64x64"),
+            ("metadata[a]", "1"),
+            ("metadata[b]", "2"),
+            ("priority", "5"),
+            ("deadline_seconds", "60"),
+            ("provider_options[fps]", "12"),
+            ("provider_options[mode]", "fast"),
         ];
         let mut body = String::new();
         for (name, value) in parts {

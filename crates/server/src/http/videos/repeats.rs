@@ -41,10 +41,11 @@ impl RecentCreates {
         while notes.front().is_some_and(|note| now.saturating_sub(note.at) > WINDOW) || notes.len() >= MAX_NOTES {
             notes.pop_front();
         }
-        let meant = notes
-            .iter_mut()
-            .find(|note| note.key == key && note.fingerprint == fingerprint && note.count < count);
-        if let Some(note) = meant {
+        // A first request repeats nothing: it need not look through thousands of notes.
+        let repeated = |note: &&mut Note| note.key == key && note.fingerprint == fingerprint && note.count < count;
+        if count > 0
+            && let Some(note) = notes.iter_mut().find(repeated)
+        {
             note.count = count;
             return note.job;
         }

@@ -1,0 +1,88 @@
+//! The OpenAPI document: from the handlers themselves, committed as docs/openapi.json.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use std::sync::OnceLock;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Components, OpenApi as Document, RefOr};
+use utoipa::{Modify, OpenApi};
+
+use super::router::routes;
+use crate::app::App;
+
+/// What is true of the whole API.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Longtake",
+        description = "One API in front of many AI video providers, whose jobs survive everything. Errors: docs/errors.",
+    ),
+    security(("api_key" = [])),
+    modifiers(&ApiKeyScheme),
+)]
+pub struct ApiDocument;
+
+struct ApiKeyScheme;
+
+impl Modify for ApiKeyScheme {
+    fn modify(&self, document: &mut Document) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("An API key: `lt_` and 43 characters. Scopes: read, write, admin."))
+            .build();
+        document
+            .components
+            .get_or_insert_with(Components::new)
+            .add_security_scheme("api_key", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The document as pretty JSON with a final newline; the same for the same version.
+pub fn openapi_json() -> String {
+    let (_, mut document) = routes().split_for_parts();
+    describe_responses(&mut document);
+    let mut text = document.to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// OpenAPI requires a description of each response; where a handler adds nothing, the status says it all.
+fn describe_responses(document: &mut Document) {
+    for item in document.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.post, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            for (status, response) in &mut operation.responses.responses {
+                if let RefOr::T(response) = response
+                    && response.description.is_empty()
+                {
+                    let known = StatusCode::from_bytes(status.as_bytes()).ok();
+                    let reason = known.and_then(|status| status.canonical_reason()).unwrap_or("The answer");
+                    response.description = format!("{reason}.");
+                }
+            }
+        }
+    }
+}
+
+/// Serves the document.
+pub async fn document(State(_): State<App>) -> Response {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    ([(CONTENT_TYPE, "application/json")], TEXT.get_or_init(openapi_json).as_str()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_document_is_the_current_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            committed == openapi_json(),
+            "docs/openapi.json is old: write it anew with `longtake openapi > docs/openapi.json`"
+        );
+    }
+}

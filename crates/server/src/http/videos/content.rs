@@ -1,0 +1,172 @@
+//! `GET, HEAD /v1/videos/{id}/content`: the bytes, streamed with constant memory.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::StreamExt;
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use longtake_core::artifact::{ArtifactKey, Digest};
+use longtake_core::store::Job;
+
+use super::get::find;
+use super::path::VideoId;
+use super::pictures::{PictureKind, picture};
+use super::range::{Answer, choose};
+use crate::app::App;
+use crate::http::auth::{Reader, sha256};
+use crate::http::error::{ApiError, ErrorBody, ErrorCode};
+use crate::http::query::Query;
+
+/// What is served: bytes in the store or in memory, and what describes them.
+struct Thing {
+    bytes: Source,
+    len: u64,
+    sha256: Digest,
+    media_type: String,
+    file_name: String,
+}
+
+enum Source {
+    Stored(ArtifactKey),
+    Memory(Bytes),
+}
+
+/// Serves the video, its thumbnail or its sprite sheet. One range is served as asked; several at once get the whole.
+#[utoipa::path(
+    get, path = "/v1/videos/{id}/content", operation_id = "get_video_content", tag = "videos",
+    params(
+        ("id" = String, Path, description = "The video."),
+        ("variant" = Option<String>, Query, description = "`video` (default), `thumbnail` (WebP) or `spritesheet` (JPEG)."),
+        ("Range" = Option<String>, Header, description = "One range of bytes."),
+        ("If-Range" = Option<String>, Header, description = "The ETag the range is meant for."),
+        ("If-None-Match" = Option<String>, Header, description = "304 where the bytes are these."),
+    ),
+    responses(
+        (status = 200, content_type = "video/mp4", description = "The bytes.", headers(
+            ("ETag" = String, description = "SHA-256 of the bytes."),
+            ("Accept-Ranges" = String, description = "`bytes`."),
+        )),
+        (status = 206, content_type = "video/mp4", description = "The range asked for."),
+        (status = 304, description = "The client has these bytes."),
+        (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 409, body = ErrorBody, description = "Not completed, and no late result is there."),
+        (status = 412, body = ErrorBody), (status = 416, body = ErrorBody),
+    )
+)]
+pub async fn content(
+    State(app): State<App>,
+    Reader(caller): Reader,
+    VideoId(id): VideoId,
+    query: Query,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let kind = variant(query)?;
+    let job = find(&app, &caller, id).await?;
+    let thing = thing(&app, &job, kind).await?;
+    let etag = format!("\"{}\"", thing.sha256);
+    let (status, first, len) = match choose(&headers, &etag, thing.len) {
+        Answer::Whole => (StatusCode::OK, 0, thing.len),
+        Answer::Part(first, last) => (StatusCode::PARTIAL_CONTENT, first, last - first + 1),
+        Answer::NotModified => return Ok(described(StatusCode::NOT_MODIFIED, &thing, &etag, Body::empty())),
+        Answer::PreconditionFailed => {
+            let message = "the stored bytes are others than If-Match names; ask without it";
+            return Err(ApiError::new(ErrorCode::PreconditionFailed, message));
+        }
+        Answer::NotSatisfiable => return Ok(not_satisfiable(thing.len)),
+    };
+    let body = if method == Method::HEAD { Body::empty() } else { open(&app, &thing, first, len).await? };
+    let mut response = described(status, &thing, &etag, body);
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len));
+    if status == StatusCode::PARTIAL_CONTENT {
+        set(&mut response, CONTENT_RANGE, &format!("bytes {first}-{}/{}", first + len - 1, thing.len));
+    }
+    Ok(response)
+}
+
+fn variant(mut query: Query) -> Result<Option<PictureKind>, ApiError> {
+    let word = query.take("variant");
+    query.done("variant")?;
+    match word.as_deref() {
+        None | Some("video") => Ok(None),
+        Some(word) => PictureKind::ALL.into_iter().find(|kind| kind.word() == word).map(Some).ok_or_else(|| {
+            ApiError::about("variant", ErrorCode::InvalidValue, "must be video, thumbnail or spritesheet")
+        }),
+    }
+}
+
+async fn thing(app: &App, job: &Job, kind: Option<PictureKind>) -> Result<Thing, ApiError> {
+    let id = job.record.job;
+    let Some(video) = &job.output else {
+        let state = job.record.state.name();
+        let message = match state.is_terminal() {
+            true => format!("the video is {} and has no bytes; its `error` says why", state.word()),
+            false => format!("the video is {}; wait until its status is completed", state.word()),
+        };
+        return Err(ApiError::new(ErrorCode::VideoNotReady, message));
+    };
+    let Some(kind) = kind else {
+        return Ok(Thing {
+            bytes: Source::Stored(video.key.clone()),
+            len: video.bytes,
+            sha256: video.sha256,
+            media_type: video.media_type.to_string(),
+            file_name: format!("{id}.mp4"),
+        });
+    };
+    let bytes = picture(app, video, kind).await?;
+    Ok(Thing {
+        len: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+        sha256: Digest(sha256(&bytes)),
+        bytes: Source::Memory(bytes),
+        media_type: kind.format().media_type().to_owned(),
+        file_name: format!("{id}.{}.{}", kind.word(), kind.format().extension()),
+    })
+}
+
+async fn open(app: &App, thing: &Thing, first: u64, len: u64) -> Result<Body, ApiError> {
+    match &thing.bytes {
+        Source::Memory(bytes) => {
+            let (from, to) = (usize::try_from(first).unwrap_or(0), usize::try_from(first + len).unwrap_or(0));
+            Ok(Body::from(bytes.slice(from.min(bytes.len())..to.min(bytes.len()))))
+        }
+        Source::Stored(key) => {
+            let stream = app.artifacts.stream(key, first..first + len).await?;
+            // A failure midway cuts the connection, so that nobody takes the part for the whole.
+            Ok(Body::from_stream(stream.inspect(|chunk| {
+                if let Err(error) = chunk {
+                    tracing::error!(%error, "reading a stored video broke off");
+                }
+            })))
+        }
+    }
+}
+
+fn described(status: StatusCode, thing: &Thing, etag: &str, body: Body) -> Response {
+    let mut response = (status, body).into_response();
+    set(&mut response, ETAG, etag);
+    set(&mut response, CONTENT_TYPE, &thing.media_type);
+    set(&mut response, CONTENT_DISPOSITION, &format!("inline; filename=\"{}\"", thing.file_name));
+    set(&mut response, ACCEPT_RANGES, "bytes");
+    set(&mut response, CACHE_CONTROL, "private, max-age=0, must-revalidate");
+    set(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    response
+}
+
+fn not_satisfiable(len: u64) -> Response {
+    let message = format!("no byte of the range lies within the {len} bytes");
+    let mut response = ApiError::new(ErrorCode::RangeNotSatisfiable, message).into_response();
+    set(&mut response, CONTENT_RANGE, &format!("bytes */{len}"));
+    response
+}
+
+fn set(response: &mut Response, name: http::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}

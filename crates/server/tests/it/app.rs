@@ -1,0 +1,190 @@
+//! A whole server on a free port with its own data directory, and what tests ask of it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use longtake::config::Config;
+use longtake::wiring::{self, Running};
+use longtake_testing::wait_until;
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+/// The longest any state is waited for.
+const BOUND: Duration = Duration::from_secs(60);
+
+/// A running server.
+pub struct Server {
+    /// `http://127.0.0.1:PORT`.
+    pub base: String,
+    /// May do everything.
+    pub admin_key: String,
+    /// Sends with the admin key unless told otherwise.
+    client: Client,
+    running: Option<Running>,
+    folder: PathBuf,
+}
+
+impl Server {
+    /// With the defaults.
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// With some settings changed.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("longtake-it-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(name);
+        let mut config = Config::in_folder(&folder);
+        change(&mut config);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let running = wiring::start(config, listener).await.unwrap();
+        let (base, admin_key) = (format!("http://{}", running.address), running.admin_key.clone());
+        let client = Client::builder().no_proxy().timeout(BOUND).build().unwrap();
+        Self { base, admin_key, client, running: Some(running), folder }
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base))
+    }
+
+    fn authorized(&self, method: Method, path: &str) -> Authorized {
+        Authorized { request: self.request(method, path), key: Some(self.admin_key.clone()) }
+    }
+
+    pub fn get(&self, path: &str) -> Authorized {
+        self.authorized(Method::GET, path)
+    }
+
+    pub fn head(&self, path: &str) -> Authorized {
+        self.authorized(Method::HEAD, path)
+    }
+
+    pub fn post(&self, path: &str) -> Authorized {
+        self.authorized(Method::POST, path)
+    }
+
+    pub fn delete(&self, path: &str) -> Authorized {
+        self.authorized(Method::DELETE, path)
+    }
+
+    /// The body of a successful GET.
+    pub async fn json(&self, path: &str) -> Value {
+        let response = self.get(path).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        response.json().await.unwrap()
+    }
+
+    /// Creates a video from a JSON body.
+    pub async fn create(&self, body: &Value) -> Value {
+        let response = self.post("/v1/videos").json(body).send().await.unwrap();
+        let status = response.status();
+        let video: Value = response.json().await.unwrap();
+        assert_eq!(status, StatusCode::OK, "{video}");
+        video
+    }
+
+    async fn once(&self, video: &Value, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let path = format!("/v1/videos/{}", video["id"].as_str().unwrap());
+        let mut seen = Value::Null;
+        wait_until(what, BOUND, async || {
+            seen = self.json(&path).await;
+            holds(&seen)
+        })
+        .await;
+        seen
+    }
+
+    /// Waits until the video is completed or failed.
+    pub async fn finished(&self, video: &Value) -> Value {
+        self.once(video, "the video ends", |video| video["status"] == "completed" || video["status"] == "failed").await
+    }
+
+    /// Waits for a precise state.
+    pub async fn in_state(&self, video: &Value, state: &str) -> Value {
+        self.once(video, state, |video| video["state"] == state).await
+    }
+
+    /// Stops the server and removes its folder.
+    pub async fn stop(mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop().await;
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A request that carries a key.
+pub struct Authorized {
+    request: RequestBuilder,
+    key: Option<String>,
+}
+
+impl Authorized {
+    /// Another key instead.
+    pub fn bearer_auth(self, key: &str) -> Self {
+        Self { key: Some(key.to_owned()), ..self }
+    }
+
+    /// No key.
+    pub fn anonymous(self) -> Self {
+        Self { key: None, ..self }
+    }
+
+    pub fn header(self, name: &'static str, value: impl AsRef<[u8]>) -> Self {
+        Self { request: self.request.header(name, value.as_ref()), ..self }
+    }
+
+    pub fn json(self, body: &Value) -> Self {
+        Self { request: self.request.json(body), ..self }
+    }
+
+    pub fn body(self, body: impl Into<reqwest::Body>) -> Self {
+        Self { request: self.request.body(body), ..self }
+    }
+
+    pub fn multipart(self, form: reqwest::multipart::Form) -> Self {
+        Self { request: self.request.multipart(form), ..self }
+    }
+
+    pub async fn send(self) -> reqwest::Result<reqwest::Response> {
+        match self.key {
+            Some(key) => self.request.bearer_auth(key).send().await,
+            None => self.request.send().await,
+        }
+    }
+}
+
+/// Status and `error.code` of the answer; it must be in the envelope.
+pub async fn code(request: Authorized) -> (u16, String) {
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    assert!(response.headers().contains_key("x-request-id"));
+    let text = response.text().await.unwrap();
+    let body: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status} without envelope: {text:?}"));
+    let error = &body["error"];
+    assert!(error["message"].is_string() && error["type"].is_string(), "{body}");
+    (status, error["code"].as_str().unwrap_or_default().to_owned())
+}
+
+/// The smallest video that is quick to render.
+pub fn tiny(prompt: &str) -> Value {
+    json!({"prompt": prompt, "model": "sandbox", "seconds": "1", "size": "64x64", "provider_options": {"fps": 5}})
+}
+
+/// A picture of one pixel.
+pub fn png() -> Vec<u8> {
+    const TEXT: &str =
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+    base64::Engine::decode(&base64::engine::general_purpose::STANDARD, TEXT).unwrap()
+}
+
+pub fn base64(bytes: &[u8]) -> String {
+    base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes)
+}
+
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    longtake_core::artifact::Digest(longtake::http::auth::sha256(bytes)).to_string()
+}

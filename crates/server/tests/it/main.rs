@@ -1,0 +1,22 @@
+//! The whole server over HTTP: one binary for all tests, one server and one data directory for each.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a broken test should stop, and a long one say what it saw"
+)]
+
+mod app;
+mod auth;
+mod cli;
+mod config;
+mod content;
+mod crash;
+mod create;
+mod events;
+mod hostile;
+mod inputs;
+mod mutations;
+mod process;
+mod videos;
