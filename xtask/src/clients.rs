@@ -10,7 +10,7 @@ use crate::{Outcome, ci, docs_examples, setup};
 
 /// One tour makes about ten short videos.
 const TOUR_LIMIT: Duration = Duration::from_secs(300);
-/// What the simulator is asked with; it takes any key but those that are plainly not one of its own.
+/// The only key that the simulator lets in.
 const SIMULATOR_KEY: &str = "sim-key";
 
 /// Where a client finds its server.
@@ -35,7 +35,8 @@ pub fn run(root: &Path) -> Outcome {
         server.wait_until_ready("/readyz")?;
     }
     let mut command = binary(root, "longtake-sim")?;
-    command.args(["--listen", "127.0.0.1:0"]).current_dir(&folder);
+    let options = serde_json::json!({ "api_key": SIMULATOR_KEY }).to_string();
+    command.args(["--listen", "127.0.0.1:0", "--options", &options]).current_dir(&folder);
     let simulator = ServerProcess::start("longtake-sim", &mut command, &folder.join("longtake-sim.log"))?;
     let base_url = format!("{}/v1", simulator.url());
     let target = Target { name: "simulator", base_url, key: SIMULATOR_KEY.to_owned(), model: "sora-2" };

@@ -4,6 +4,7 @@
 //! Absent: anything that a user of Longtake needs. Nothing here is part of the product's binary.
 #![expect(clippy::print_stdout, reason = "a command line tool talks on standard output")]
 
+mod bench;
 mod ci;
 mod clients;
 mod docs_examples;
@@ -40,6 +41,8 @@ enum Command {
     Clients,
     /// Run the engine's simulation over many seeds. Example: cargo xtask simulate --seeds 10000 --from 1
     Simulate(simulate::Options),
+    /// Measure the release binary against raw peers, in ratios of one run. Example: cargo xtask bench creates --quick
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(&root),
         Command::Clients => clients::run(&root),
         Command::Simulate(options) => simulate::run(&root, &options),
+        Command::Bench(options) => bench::run(&root, &options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,8 +18,16 @@ pub fn now() -> Instant {
 }
 
 /// The cargo that runs us, so that the toolchain stays the same.
+///
+/// What `cargo run` says about this package is taken away: build scripts that look would run again for nothing.
 pub fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (variable, _) in std::env::vars_os() {
+        let name = variable.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&variable);
+        }
+    }
     command.current_dir(root);
     command
 }

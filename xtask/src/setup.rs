@@ -146,8 +146,8 @@ fn python(root: &Path, options: &Options, missing: &mut Vec<String>) -> Outcome 
             _ => missing.push(format!("{binary}: the wheel {package} must bring a binary that runs on this machine")),
         }
     }
-    for (name, version) in &wanted {
-        println!("{:10} {version} (Python package {name})", "");
+    if let Some(version) = installed_python(&venv, "openai") {
+        println!("{:10} {version} (Python)", "openai");
     }
     Ok(())
 }
@@ -183,7 +183,7 @@ fn node(root: &Path, options: &Options, missing: &mut Vec<String>) -> Outcome {
         run::run(Command::new("npm").current_dir(&folder).args(quiet))?;
     }
     match json_text(&installed, "/version") {
-        Some(version) if version == wanted => println!("{:10} {version} (Node package openai)", ""),
+        Some(version) if version == wanted => println!("{:10} {version} (Node)", "openai"),
         _ => missing.push(format!("openai {wanted} in {}: run cargo xtask setup (needs npm)", folder.display())),
     }
     Ok(())

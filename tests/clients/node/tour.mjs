@@ -161,11 +161,6 @@ await check("retrieve", async () => {
   assert.equal(video.error, null);
 });
 
-await check("x-request-id", async () => {
-  const { request_id } = await client.videos.retrieve(videos[0]).withResponse();
-  assert.ok(request_id, "an answer carries x-request-id");
-});
-
 await check("list with auto-pagination", async () => {
   assert.ok(videos.length >= 5, `the tour made at least five videos before it lists them, made ${videos.length}`);
   const seen = [];
@@ -196,6 +191,11 @@ await check("400 BadRequestError without a prompt", async () => {
 await check("400 BadRequestError for a wrong size", async () => {
   const error = await expectError(OpenAI.BadRequestError, () => create({ size: "wide" }));
   assert.equal(error.param, "size");
+});
+
+await check("x-request-id", async () => {
+  const { request_id } = await client.videos.retrieve(videos[0]).withResponse();
+  assert.ok(request_id, "an answer carries x-request-id");
 });
 
 await check("401 AuthenticationError", async () => {

@@ -144,7 +144,9 @@ def retrieve() -> None:
 
 
 def poll_header() -> None:
-    raw = client.videos.with_raw_response.retrieve(videos[0])
+    video = client.videos.create(prompt=PROMPT, model=MODEL, **SHAPE)
+    remember(video)
+    raw = client.videos.with_raw_response.retrieve(video.id)
     header = raw.headers.get("openai-poll-after-ms")
     truth(header is not None and int(header) > 0, f"openai-poll-after-ms is a number of milliseconds, got {header!r}")
 
@@ -277,7 +279,6 @@ def main() -> int:
     check("create with an uploaded image", create_with_upload)
     check("create_and_poll", create_and_poll)
     check("retrieve", retrieve)
-    check("x-request-id", request_id)
     check("list with auto-pagination", list_all_pages)
     check("list in both orders", list_ascending)
     check("download_content video", download_video)
@@ -286,6 +287,7 @@ def main() -> int:
     check("404 NotFoundError", unknown_video)
     check("400 BadRequestError without a prompt", missing_prompt)
     check("400 BadRequestError for a wrong size", wrong_size)
+    check("x-request-id", request_id)
     check("401 AuthenticationError", wrong_key)
     if LONGTAKE:
         check("openai-poll-after-ms", poll_header)
