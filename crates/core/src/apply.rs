@@ -14,6 +14,8 @@ use crate::time::Timestamp;
 pub enum Input {
     /// T2: an intent is to be made durable. It must be in state `Intent` and carry the next number.
     Intent(Attempt),
+    /// Rule R12: a submission of this number may have been sent in a history that was lost. An intent as for T2; it becomes unknown.
+    HistoryLost(Attempt),
     /// T3-T6, T9: take up what the attempt's evidence, or a person's decision on it, says.
     Fold(Budget),
     /// T6: the intent belongs to another incarnation.
@@ -50,6 +52,7 @@ impl Input {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Intent(_) => "intent",
+            Self::HistoryLost(_) => "history_lost",
             Self::Fold(_) => "fold",
             Self::TakenOver => "taken_over",
             Self::Absent(_) => "absent",
@@ -105,6 +108,7 @@ pub fn apply(record: &Record, input: Input, now: Timestamp) -> Result<Transition
     let change = Change { record: record.clone(), now };
     match (&record.state, input) {
         (JobState::Queued, Input::Intent(attempt)) => change.submitting(attempt).ok_or(invalid), // T2
+        (JobState::Queued, Input::HistoryLost(attempt)) => change.doubted_anew(attempt).ok_or(invalid), // R12
         (_, Input::Fold(budget)) => change.fold(budget).ok_or(invalid),                          // T3-T6, T9
         (JobState::Submitting { attempt }, Input::TakenOver) => {
             let attempt = *attempt;
@@ -223,6 +227,18 @@ impl Change {
         self.record.attempt = Some(attempt);
         self.record.progress = None;
         Some(self.to(JobState::Submitting { attempt: n }, EventKind::Submitted))
+    }
+
+    /// Nobody here sent it, and nobody knows whether it was sent: it is found out like any other.
+    fn doubted_anew(mut self, attempt: Attempt) -> Option<Transition> {
+        let free = self.record.attempt.as_ref().is_none_or(|last| !last.state.is_open());
+        if !free || attempt.n != self.record.next_attempt() {
+            return None;
+        }
+        let n = attempt.n;
+        self.record.attempt = Some(Attempt { state: AttemptState::Unknown, ..attempt });
+        self.record.progress = None;
+        Some(self.to(JobState::Verifying { attempt: n }, EventKind::Verifying))
     }
 
     fn fold(mut self, budget: Budget) -> Option<Transition> {

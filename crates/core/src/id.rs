@@ -96,6 +96,10 @@ number_id!(
     AccountId, i32
 );
 number_id!(
+    /// What a queued job waits for: one provider model at one account, numbered by the store.
+    PoolId, i32
+);
+number_id!(
     /// One incarnation of a process that owns work: new at each start.
     ExecutorId, i64
 );
@@ -111,6 +115,22 @@ number_id!(
     /// Names one execution's own intent, so that nobody mistakes another's for it (rule R2).
     Nonce, i64
 );
+
+impl PoolId {
+    /// No pool is known: any executor may take the work.
+    pub const NONE: Self = Self(0);
+}
+
+impl ExecutorId {
+    /// Whoever acted in a history that was lost.
+    pub const LOST: Self = Self(0);
+}
+
+impl Default for PoolId {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
 
 /// The provider's name for its side of an attempt. At most [`ProviderJobId::MAX_BYTES`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -10,9 +10,12 @@ pub mod apply;
 pub mod artifact;
 pub mod attempt;
 pub mod event;
+pub mod executor;
 pub mod failpoint;
 pub mod failure;
+pub mod feed;
 pub mod id;
+pub mod limits;
 #[cfg(feature = "testing")]
 pub mod memory_store;
 pub mod pacing;
@@ -24,6 +27,7 @@ pub mod state;
 pub mod step;
 pub mod store;
 pub mod time;
+pub mod work;
 
 /// A boxed error that passes by as a source.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

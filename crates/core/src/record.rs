@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::artifact::Artifact;
 use crate::attempt::{Attempt, AttemptState};
 use crate::event::Snapshot;
-use crate::id::{AttemptNo, JobId, ProjectId};
+use crate::id::{AttemptNo, ExecutorId, JobId, ProjectId};
 use crate::request::VideoRequest;
 use crate::state::JobState;
 use crate::time::Timestamp;
@@ -164,6 +164,17 @@ impl Record {
             JobState::Running { .. } | JobState::Storing { .. } => false,
             JobState::Completed | JobState::Failed { .. } | JobState::Canceled => false,
         }
+    }
+
+    /// Nothing that is known of it is younger: what was done with it since then may be in a history that was lost.
+    pub fn is_older_than(&self, at: Timestamp) -> bool {
+        let judged = self.attempt.as_ref().and_then(|attempt| attempt.resolved_at);
+        self.created_at < at && judged.is_none_or(|judged| judged < at)
+    }
+
+    /// The intent of a submission that may have been made in a history that was lost: by whom and when, nobody knows.
+    pub fn lost_intent(&self, attempt: Attempt, now: Timestamp) -> Attempt {
+        Attempt { executor: ExecutorId::LOST, intent_at: self.created_at, send_deadline_at: now, ..attempt }
     }
 
     /// The client's deadline is over.

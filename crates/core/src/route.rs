@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::id::{AccountId, AttemptNo};
+use crate::id::{AccountId, AttemptNo, PoolId};
+use crate::limits::Limits;
 
 /// One choice for a public model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,10 @@ pub struct Route {
     pub account: AccountId,
     /// The provider's name for the model.
     pub model: Arc<str>,
+    /// The two together, as the store numbers them: what a queued job waits for.
+    pub pool: PoolId,
+    /// Of this model at this account, over all machines.
+    pub limits: Limits,
 }
 
 /// Picks the route of an attempt: each new attempt since create or retry takes the next one, round and round.

@@ -15,58 +15,16 @@ use crate::apply::{Input, LateInput};
 use crate::artifact::{Artifact, ArtifactKey};
 use crate::attempt::{Attempt, AttemptState, Evidence, Verdict};
 use crate::event::JobEvent;
-use crate::id::{AccountId, AttemptNo, ExecutorId, Fence, JobId, Nonce, ProjectId, ProviderJobId};
+pub use crate::executor::{Beat, ExecutorInfo, ExecutorRow, ProcessInfo, Share};
+use crate::feed::{FeedCursor, FeedEvent, FeedPage, Tail};
+use crate::id::{AccountId, AttemptNo, ExecutorId, Fence, JobId, Nonce, PoolId, ProjectId, ProviderJobId};
+use crate::limits::AttemptLimits;
 use crate::provider::Exchange;
 use crate::record::Record;
 use crate::request::VideoRequest;
 use crate::state::Status;
 use crate::time::Timestamp;
-
-/// What a work row is for; the number is the stored one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(i16)]
-pub enum WorkKind {
-    /// Drive a job.
-    Drive = 0,
-    /// Watch a late attempt.
-    Watch = 2,
-}
-
-/// Names one work row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WorkKey {
-    /// Whose.
-    pub job: JobId,
-    /// What for.
-    pub kind: WorkKind,
-    /// The attempt watched; 0 for `Drive`.
-    pub reference: i64,
-}
-
-impl WorkKey {
-    /// The row that drives a job.
-    pub const fn drive(job: JobId) -> Self {
-        Self { job, kind: WorkKind::Drive, reference: 0 }
-    }
-
-    /// The row that watches a late attempt.
-    pub const fn watch(job: JobId, attempt: AttemptNo) -> Self {
-        Self { job, kind: WorkKind::Watch, reference: attempt.0 as i64 }
-    }
-}
-
-/// What acquiring gives.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Claim {
-    /// Which row.
-    pub work: WorkKey,
-    /// Our number on it.
-    pub fence: Fence,
-    /// The job.
-    pub record: Record,
-    /// The late attempt, for `Watch`.
-    pub late: Option<Attempt>,
-}
+pub use crate::work::{Claim, Place, Release, Wanted, WantedAccount, WorkKey, WorkKind};
 
 /// A job to be made durable (T1).
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +35,8 @@ pub struct NewJob {
     pub project: ProjectId,
     /// What was asked for.
     pub request: VideoRequest,
+    /// Where it waits: the pool of its first route.
+    pub pool: PoolId,
     /// How long the client gives it.
     pub deadline: Option<Duration>,
     /// The client's key and the fingerprint of the decoded fields it stands for.
@@ -123,8 +83,8 @@ pub struct OpenAttempt {
     pub fence: Fence,
     /// The intent.
     pub attempt: Attempt,
-    /// `max_in_flight` of the account; `None` is no limit.
-    pub account_limit: Option<u32>,
+    /// What it has to keep, over all machines.
+    pub limits: AttemptLimits,
 }
 
 /// What became of an intent.
@@ -136,8 +96,12 @@ pub enum OpenResult {
     Stale,
     /// The job changed meanwhile (canceled, revived, already open): choose again.
     Conflict(Record),
-    /// The account has as many jobs at the provider as it may.
+    /// Rule R12: it may have been sent in a history that was lost. Recorded as unknown, to be found out; never send.
+    Doubted(Record),
+    /// The account, or the model at it, has as many jobs at the provider as it may.
     AccountFull,
+    /// The pace of the account or the model allows the next submission then.
+    Paced(Timestamp),
 }
 
 /// Evidence on its way to an attempt.
@@ -180,7 +144,7 @@ pub struct StepCommit {
     /// The exchanges behind it, for the timeline.
     pub exchanges: Vec<Exchange>,
     /// Give the row back, due then, unless the step ends it. `None` keeps it.
-    pub release: Option<Timestamp>,
+    pub release: Option<(Timestamp, Place)>,
 }
 
 /// What happened, to a job or to a late attempt.
@@ -297,26 +261,12 @@ pub struct StoreStats {
     pub orphans: u64,
     /// Work rows that are due and have no owner.
     pub due: u64,
-}
-
-/// The process behind an executor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExecutorInfo {
-    /// Host name.
-    pub host: String,
-    /// Process number.
-    pub pid: i32,
-    /// Silence after which others may take its work.
-    pub ttl: Duration,
-}
-
-/// Whether an executor is still believed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Beat {
-    /// It is.
-    Alive,
-    /// It was given up; go on as a new incarnation.
-    Dead,
+    /// Executors that beat within their ttl: the processes that drive jobs.
+    pub executors: u64,
+    /// Connections to the database in use by this process, and calls that wait for one; zero where there are none.
+    pub connections: (u64, u64),
+    /// How long the oldest transaction under way has kept the feed from settling; zero where there is none.
+    pub horizon_age: Duration,
 }
 
 /// The store did not do it, or did not say.
@@ -328,6 +278,9 @@ pub enum StoreError {
     /// Too little room to accept more; existing work goes on.
     #[error("the database is out of room")]
     Full,
+    /// The cursor is none, or another database's.
+    #[error("no cursor of this database")]
+    Cursor,
     /// The call did not happen.
     #[error("store: {0}")]
     Failed(#[source] BoxError),
@@ -351,14 +304,14 @@ pub trait Store: Send + Sync {
     /// Begins a new incarnation.
     async fn register_executor(&self, info: ExecutorInfo) -> Result<ExecutorId, StoreError>;
 
-    /// Takes up to `limit` due, unowned rows: owner and a higher fence, due never by itself.
+    /// Takes unowned rows: owner and a higher fence, due never by itself, no longer queued. First due ones, by age; then,
+    /// as far as account and model have room, queued ones: by priority, then projects in turn, then age.
+    ///
+    /// Room is looked at, not reserved: two executors may take for the same slot, and [`Store::open_attempts`] decides.
     ///
     /// # Errors
     /// `CommitUnknown`: run [`Store::owned`] and take what is there.
-    async fn acquire(&self, executor: ExecutorId, limit: usize) -> Result<Vec<Claim>, StoreError>;
-
-    /// When the next unowned row comes due; `None` if there is none.
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+    async fn acquire(&self, executor: ExecutorId, wanted: &Wanted) -> Result<Vec<Claim>, StoreError>;
 
     /// Every row this executor owns, whether it remembers it or not.
     async fn owned(&self, executor: ExecutorId) -> Result<Vec<(WorkKey, Fence)>, StoreError>;
@@ -393,16 +346,36 @@ pub trait Store: Send + Sync {
 
     /// Gives rows back, due at a time, or earlier where news woke them meanwhile: never later than they already are.
     /// Rows with another owner or fence are left alone.
-    async fn release(&self, executor: ExecutorId, rows: Vec<(WorkKey, Fence, Timestamp)>) -> Result<(), StoreError>;
+    async fn release(&self, executor: ExecutorId, rows: Vec<Release>) -> Result<(), StoreError>;
 
-    /// The executor's one sign of life.
-    async fn beat(&self, executor: ExecutorId) -> Result<Beat, StoreError>;
+    /// The executor's one sign of life, with how many rows it owns for each account it drives.
+    async fn beat(&self, executor: ExecutorId, load: Vec<(AccountId, u32)>) -> Result<Beat, StoreError>;
 
     /// Takes the work of executors that were silent for longer than their ttl, at most `limit` rows. How many rows.
     async fn reap(&self, limit: usize) -> Result<usize, StoreError>;
 
     /// Whether the process behind an incarnation provably sends no more (rule R7c). A missed beat proves nothing.
+    /// Of [`ExecutorId::LOST`]: no incarnation from before the quarantine is given up without such a proof.
     async fn sender_is_dead(&self, executor: ExecutorId) -> Result<bool, StoreError>;
+
+    /// The time by the clock that all times are compared with.
+    async fn now(&self) -> Result<Timestamp, StoreError>;
+
+    /// Until when history may be missing: a restored backup, a failover that lost commits (rule R12). Jobs that nothing
+    /// younger is known of are not submitted before it is found out whether they were.
+    async fn quarantine(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Says that history before now may be missing; what it was before is overwritten. The time noted.
+    async fn set_quarantine(&self) -> Result<Timestamp, StoreError>;
+
+    /// What all processes of one database must agree on: noted if nobody has. `false` where it was noted otherwise.
+    async fn agree(&self, name: &'static str, value: &str) -> Result<bool, StoreError>;
+
+    /// The newest incarnations, at most `limit`, newest first.
+    async fn executors(&self, limit: usize) -> Result<Vec<ExecutorRow>, StoreError>;
+
+    /// A person's word that the process behind an incarnation is gone. `false` if there is none, or it still beats.
+    async fn confirm_dead(&self, executor: ExecutorId) -> Result<bool, StoreError>;
 
     /// Which of these provider jobs some attempt or orphan of the account already has.
     async fn claimed(&self, account: AccountId, provider_jobs: Vec<ProviderJobId>) -> Result<Vec<bool>, StoreError>;
@@ -410,8 +383,9 @@ pub trait Store: Send + Sync {
     /// How many jobs the account has at the provider: attempts that may still run there.
     async fn in_flight(&self, account: AccountId) -> Result<u32, StoreError>;
 
-    /// How many attempts of the account are in doubt: intents, unknown ones, and waived ones that are still watched.
-    async fn in_doubt(&self, account: AccountId) -> Result<u32, StoreError>;
+    /// How many attempts of the account are in doubt: intents, unknown ones, and waived ones that are still watched or
+    /// whose intent is not older than `since`. What the watch of those gave up is still somewhere in the provider's list.
+    async fn in_doubt(&self, account: AccountId, since: Timestamp) -> Result<u32, StoreError>;
 
     /// Asks to cancel. Idempotent. Never refused: where it is too late the job says so.
     async fn request_cancel(&self, project: ProjectId, job: JobId) -> Result<CommandResult, StoreError>;
@@ -425,8 +399,14 @@ pub trait Store: Send + Sync {
         by: Arc<str>,
     ) -> Result<CommandResult, StoreError>;
 
-    /// T22. `Refused` if it is neither failed nor canceled.
-    async fn retry(&self, project: ProjectId, job: JobId, by: Arc<str>) -> Result<CommandResult, StoreError>;
+    /// T22: queued again, in the pool of its first route. `Refused` if it is neither failed nor canceled.
+    async fn retry(
+        &self,
+        project: ProjectId,
+        job: JobId,
+        by: Arc<str>,
+        pool: PoolId,
+    ) -> Result<CommandResult, StoreError>;
 
     /// Hides a finished job and forgets its artifacts; returns their keys, for removal. `Refused` if it is unfinished.
     async fn hide(&self, project: ProjectId, job: JobId) -> Result<(CommandResult, Vec<ArtifactKey>), StoreError>;
@@ -443,6 +423,31 @@ pub trait Store: Send + Sync {
     /// Events of one job after a number, in order, at most `limit`.
     async fn events_after(&self, job: JobId, ver: u32, limit: usize) -> Result<Vec<JobEvent>, StoreError>;
 
+    /// Events of all jobs, or of one project's, behind a cursor, in order; only what no transaction under way can still
+    /// precede. Without a cursor: nothing, and the cursor of now.
+    ///
+    /// # Errors
+    /// `Cursor`.
+    async fn feed(
+        &self,
+        project: Option<ProjectId>,
+        after: Option<FeedCursor>,
+        limit: usize,
+    ) -> Result<FeedPage, StoreError>;
+
+    /// What became visible since the last call, whoever committed it, each event once and each job's in order; at first
+    /// nothing. See also [`Tail::at`].
+    ///
+    /// # Errors
+    /// `Cursor`: the note cannot be gone on from (too much has happened, or the database is another). Begin again; the
+    /// feed tells what lies between.
+    async fn tail(&self, after: Option<Tail>) -> Result<(Vec<FeedEvent>, Tail), StoreError>;
+
+    /// How often to look at the tail while somebody listens. `None`: [`Store::on_commit`] tells of every event.
+    fn tail_interval(&self) -> Option<Duration> {
+        None
+    }
+
     /// The flight recorder.
     async fn timeline(&self, project: ProjectId, job: JobId) -> Result<Option<Timeline>, StoreError>;
 
@@ -454,6 +459,9 @@ pub trait Store: Send + Sync {
 
     /// Numbers for accounts by (name, provider); a new name gets a new number.
     async fn register_accounts(&self, accounts: Vec<(String, String)>) -> Result<Vec<AccountId>, StoreError>;
+
+    /// Numbers for the models of accounts; a new one gets a new number.
+    async fn register_pools(&self, pools: Vec<(AccountId, Arc<str>)>) -> Result<Vec<PoolId>, StoreError>;
 
     /// The number of a project by name; made where it is new.
     async fn project(&self, name: &str) -> Result<ProjectId, StoreError>;

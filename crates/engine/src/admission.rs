@@ -1,88 +1,113 @@
-//! Which queued jobs may start: by priority and age within an account, as far as the account has room.
+//! Which submissions go out now: a short row of jobs that were acquired for it, and how many may be under way at once.
 //!
-//! The store counts what runs at the provider; here it is only remembered that an account said "full", so that waiting
-//! jobs cost nothing until a slot is freed. `max_inflight_sends` bounds what can be uncertain after a crash (rule R11).
+//! Slots and pace are the store's to count, over all machines; here it is only remembered until when an account said no,
+//! so that its queue is not asked in vain. `max_inflight_sends` bounds what can be uncertain after a crash (rule R11).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::time::Duration;
 
 use longtake_core::id::AccountId;
 use longtake_core::store::WorkKey;
+
+/// Jobs kept waiting here for each submission that may be under way: so that one starts as soon as another ends.
+const AHEAD: usize = 2;
 
 #[derive(Default)]
 struct Gate {
     /// Lowest first: the negated priority, then the job's id, which sorts by age.
     waiting: BTreeSet<(i16, WorkKey)>,
-    /// Submissions that may be tried while the account is known to be full; `None` while it is not.
-    credit: Option<u32>,
+    sends: usize,
+    /// The store said that there is no room; on the monotonic clock, when to ask again.
+    closed_until: Option<Duration>,
 }
 
-/// Jobs that want to be submitted.
+/// Jobs about to be submitted.
 pub struct Admission {
     gates: BTreeMap<AccountId, Gate>,
     sends: usize,
+    waiting: usize,
     max_sends: usize,
+    /// Of one account, where there are several: one whose answers hang must not hold up the others.
+    max_sends_each: usize,
     /// The account served last: the next turn begins behind it.
     last: Option<AccountId>,
 }
 
 impl Admission {
     /// Nobody waits yet.
-    pub const fn new(max_sends: usize) -> Self {
-        Self { gates: BTreeMap::new(), sends: 0, max_sends, last: None }
+    pub fn new(max_sends: usize, accounts: usize) -> Self {
+        let max_sends_each = if accounts > 1 { max_sends.div_ceil(2) } else { max_sends };
+        Self { gates: BTreeMap::new(), sends: 0, waiting: 0, max_sends, max_sends_each, last: None }
     }
 
     /// Lets a job wait for its turn at an account.
     pub fn wait(&mut self, account: AccountId, priority: i16, work: WorkKey) {
-        self.gates.entry(account).or_default().waiting.insert((priority.saturating_neg(), work));
+        let gate = self.gates.entry(account).or_default();
+        self.waiting += usize::from(gate.waiting.insert((priority.saturating_neg(), work)));
     }
 
     /// Takes the next job that may be submitted now, accounts in turn; it counts as being sent until [`Admission::sent`].
-    pub fn take_next(&mut self) -> Option<WorkKey> {
+    pub fn take_next(&mut self) -> Option<(AccountId, WorkKey)> {
         if self.sends >= self.max_sends {
             return None;
         }
-        let open = |gate: &Gate| !gate.waiting.is_empty() && gate.credit != Some(0);
-        let behind = self.last.and_then(|last| {
-            self.gates.range((std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded)).find(|(_, gate)| open(gate))
-        });
+        let most = self.max_sends_each;
+        let open = |gate: &Gate| !gate.waiting.is_empty() && gate.sends < most;
+        let behind = self
+            .last
+            .and_then(|last| self.gates.range((Bound::Excluded(last), Bound::Unbounded)).find(|(_, gate)| open(gate)));
         let account = *behind.or_else(|| self.gates.iter().find(|(_, gate)| open(gate)))?.0;
         let gate = self.gates.get_mut(&account)?;
         let (_, work) = gate.waiting.pop_first()?;
-        gate.credit = gate.credit.map(|credit| credit.saturating_sub(1));
+        gate.sends += 1;
         self.sends += 1;
+        self.waiting -= 1;
         self.last = Some(account);
-        Some(work)
+        Some((account, work))
     }
 
     /// A submission ended, whatever became of it.
-    pub const fn sent(&mut self) {
+    pub fn sent(&mut self, account: AccountId) {
         self.sends = self.sends.saturating_sub(1);
+        if let Some(gate) = self.gates.get_mut(&account) {
+            gate.sends = gate.sends.saturating_sub(1);
+        }
     }
 
-    /// The account has no room: only freed slots let further jobs try.
-    pub fn full(&mut self, account: AccountId) {
-        self.gates.entry(account).or_default().credit = Some(0);
+    /// The account has no room: its queue is not asked before then, or before a slot is freed here.
+    pub fn close(&mut self, account: AccountId, until: Duration) {
+        self.gates.entry(account).or_default().closed_until = Some(until);
     }
 
     /// A slot of the account was freed, or may have been.
     pub fn freed(&mut self, account: AccountId) {
-        if let Some(Some(credit)) = self.gates.get_mut(&account).map(|gate| &mut gate.credit) {
-            *credit = credit.saturating_add(1);
+        if let Some(gate) = self.gates.get_mut(&account) {
+            gate.closed_until = None;
         }
     }
 
-    /// Lets one job try at each full account: another process may have freed a slot.
-    pub fn probe(&mut self) {
-        for gate in self.gates.values_mut() {
-            if gate.credit == Some(0) && !gate.waiting.is_empty() {
-                gate.credit = Some(1);
-            }
-        }
+    /// How many more queued jobs to acquire.
+    pub fn room(&self) -> usize {
+        (AHEAD * self.max_sends).saturating_sub(self.sends + self.waiting)
+    }
+
+    /// Whether the queue of this account may be asked now.
+    pub fn is_open(&self, account: AccountId, now: Duration) -> bool {
+        self.gates.get(&account).is_none_or(|gate| {
+            gate.closed_until.is_none_or(|until| until <= now)
+                && gate.sends + gate.waiting.len() < AHEAD * self.max_sends_each
+        })
+    }
+
+    /// When the first closed account may be asked again.
+    pub fn next_opening(&self, now: Duration) -> Option<Duration> {
+        self.gates.values().filter_map(|gate| gate.closed_until).filter(|until| *until > now).min()
     }
 
     /// How many wait.
-    pub fn waiting(&self) -> usize {
-        self.gates.values().map(|gate| gate.waiting.len()).sum()
+    pub const fn waiting(&self) -> usize {
+        self.waiting
     }
 
     /// How many are being sent.
@@ -98,6 +123,9 @@ mod tests {
 
     use super::*;
 
+    const A: AccountId = AccountId(1);
+    const B: AccountId = AccountId(2);
+
     struct Zeros;
     impl Random for Zeros {
         fn fill(&self, bytes: &mut [u8]) {
@@ -111,41 +139,51 @@ mod tests {
 
     #[test]
     fn priority_goes_first_then_age_and_accounts_take_turns() {
-        let mut admission = Admission::new(10);
-        let (a, b) = (AccountId(1), AccountId(2));
-        admission.wait(a, 0, work(2));
-        admission.wait(a, 0, work(1));
-        admission.wait(a, 5, work(3));
-        admission.wait(b, 0, work(4));
-        let order: Vec<_> = std::iter::from_fn(|| admission.take_next()).collect();
+        let mut admission = Admission::new(10, 2);
+        admission.wait(A, 0, work(2));
+        admission.wait(A, 0, work(1));
+        admission.wait(A, 5, work(3));
+        admission.wait(B, 0, work(4));
+        let order: Vec<_> = std::iter::from_fn(|| admission.take_next()).map(|(_, work)| work).collect();
         assert_eq!(order, [work(3), work(4), work(1), work(2)]);
     }
 
     #[test]
-    fn a_full_account_holds_back_its_own_jobs_until_a_slot_is_freed() {
-        let mut admission = Admission::new(10);
-        let (full, other) = (AccountId(1), AccountId(2));
-        admission.full(full);
-        admission.wait(full, 0, work(1));
-        admission.wait(full, 0, work(2));
-        admission.wait(other, 0, work(3));
-        assert_eq!(admission.take_next(), Some(work(3)));
-        assert_eq!(admission.take_next(), None);
-        admission.freed(full);
-        assert_eq!(admission.take_next(), Some(work(1)));
-        assert_eq!(admission.take_next(), None);
-        admission.probe();
-        assert_eq!(admission.take_next(), Some(work(2)));
+    fn a_closed_account_is_asked_again_in_time_or_when_a_slot_is_freed() {
+        let mut admission = Admission::new(10, 2);
+        let later = Duration::from_secs(2);
+        assert!(admission.is_open(A, Duration::ZERO));
+        admission.close(A, later);
+        assert!(!admission.is_open(A, Duration::ZERO) && admission.is_open(B, Duration::ZERO));
+        assert_eq!(admission.next_opening(Duration::ZERO), Some(later));
+        assert!(admission.is_open(A, later));
+        admission.close(A, later);
+        admission.freed(A);
+        assert!(admission.is_open(A, Duration::ZERO));
     }
 
     #[test]
     fn no_more_are_sent_at_once_than_may_be_uncertain() {
-        let mut admission = Admission::new(1);
-        admission.wait(AccountId(1), 0, work(1));
-        admission.wait(AccountId(1), 0, work(2));
+        let mut admission = Admission::new(1, 1);
+        admission.wait(A, 0, work(1));
+        admission.wait(A, 0, work(2));
+        assert_eq!(admission.room(), 0, "two for one submission");
         assert!(admission.take_next().is_some());
         assert!(admission.take_next().is_none());
-        admission.sent();
+        admission.sent(A);
         assert!(admission.take_next().is_some());
+        assert_eq!(admission.room(), 1);
+    }
+
+    #[test]
+    fn one_account_cannot_take_all_submissions() {
+        let mut admission = Admission::new(4, 2);
+        for millis in 1..=8 {
+            admission.wait(A, 0, work(millis));
+        }
+        assert_eq!(std::iter::from_fn(|| admission.take_next()).count(), 2);
+        admission.wait(B, 0, work(9));
+        assert_eq!(admission.take_next(), Some((B, work(9))));
+        assert!(!admission.is_open(A, Duration::ZERO), "enough of it waits here");
     }
 }

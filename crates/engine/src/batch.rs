@@ -91,6 +91,7 @@ fn again(error: &StoreError) -> StoreError {
     match error {
         StoreError::CommitUnknown => StoreError::CommitUnknown,
         StoreError::Full => StoreError::Full,
+        StoreError::Cursor => StoreError::Cursor,
         StoreError::Failed(source) => StoreError::Failed(source.to_string().into()),
     }
 }

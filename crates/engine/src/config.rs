@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use longtake_core::artifact::{ArtifactStore, MediaProbe};
 use longtake_core::id::{AccountId, Random};
+use longtake_core::limits::Limits;
 use longtake_core::pacing::Budget;
 use longtake_core::provider::Provider;
 use longtake_core::route::Route;
-use longtake_core::store::Store;
+use longtake_core::store::{ProcessInfo, Store};
 use longtake_core::time::Clock;
 
 /// What happens to a job whose submission nobody could find out about.
@@ -26,6 +27,8 @@ pub enum OnUnknown {
 /// Limits and times of one process's engine.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
+    /// Drive work at all; otherwise the process only takes jobs in and tells of events.
+    pub drives: bool,
     /// External calls in flight at once; each may hold one connection.
     pub concurrency: usize,
     /// Jobs kept in memory at once.
@@ -65,6 +68,7 @@ pub struct EngineConfig {
 impl Default for EngineConfig {
     fn default() -> Self {
         Self {
+            drives: true,
             concurrency: 256,
             max_owned: 100_000,
             max_inflight_sends: 64,
@@ -104,8 +108,10 @@ pub struct AccountEntry {
     pub name: String,
     /// Its provider.
     pub provider: Arc<dyn Provider>,
-    /// Provider jobs at once, across all machines; `None` is no limit.
-    pub max_in_flight: Option<u32>,
+    /// Over all machines.
+    pub limits: Limits,
+    /// This process drives its jobs; otherwise it only knows it, for validation and names.
+    pub drives: bool,
 }
 
 /// Everything an engine is built from.
@@ -127,8 +133,8 @@ pub struct Parts {
     pub routes: BTreeMap<String, Vec<Route>>,
     /// Signs client refs.
     pub secret_key: [u8; 32],
-    /// Host name, for the executor's row.
-    pub host: String,
+    /// This process, for the executor's row.
+    pub process: ProcessInfo,
     /// Limits.
     pub config: EngineConfig,
 }

@@ -1,17 +1,19 @@
 //! What every step of one incarnation works with: the seams, the batches, and how long its ownership can be trusted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use longtake_core::attempt::Attempt;
-use longtake_core::id::ExecutorId;
+use longtake_core::id::{AccountId, ExecutorId, PoolId};
+use longtake_core::limits::Limits;
 use longtake_core::provider::{Provider, ProviderProfile};
 use longtake_core::route::{Route, route_of};
-use longtake_core::store::{EvidenceRecord, OpenAttempt, OpenResult, StepCommit, StepResult};
-use longtake_core::time::Timestamp;
+use longtake_core::state::JobState;
+use longtake_core::store::{EvidenceRecord, OpenAttempt, OpenResult, Place, StepCommit, StepResult, Store, StoreError};
+use longtake_core::time::{Clock, Timestamp};
 
 use crate::batch::Batcher;
 use crate::config::{AccountEntry, Parts};
@@ -29,6 +31,34 @@ impl Trust {
 
     pub fn holds(&self, now: Duration) -> bool {
         now < Duration::from_micros(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// The store's clock, as the monotonic one tells it: deadlines are compared with the clock that wrote them, whatever the
+/// clock of this machine says.
+#[derive(Debug, Default)]
+pub(crate) struct StoreTime(AtomicI64);
+
+impl StoreTime {
+    /// A slower answer says too little about now.
+    const SLOWEST_ANSWER: Duration = Duration::from_millis(500);
+
+    /// Asks for the time; an answer that took long counts only where there is no better yet.
+    pub async fn learn(&self, store: &dyn Store, clock: &dyn Clock) -> Result<(), StoreError> {
+        let asked_at = clock.monotonic();
+        let now = store.now().await?;
+        let answered_at = clock.monotonic();
+        let took = answered_at.saturating_sub(asked_at);
+        if took <= Self::SLOWEST_ANSWER || self.0.load(Ordering::SeqCst) == 0 {
+            let local = i64::try_from((asked_at + took / 2).as_micros()).unwrap_or(i64::MAX);
+            self.0.store(now.as_micros().saturating_sub(local), Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    fn at(&self, monotonic: Duration) -> Timestamp {
+        let local = i64::try_from(monotonic.as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(self.0.load(Ordering::SeqCst).saturating_add(local))
     }
 }
 
@@ -58,6 +88,7 @@ pub(crate) struct Context {
     pub parts: Parts,
     pub executor: ExecutorId,
     pub trust: Trust,
+    pub time: Arc<StoreTime>,
     pub fallen: Fallen,
     pub metrics: Arc<EngineMetrics>,
     pub opens: Batcher<OpenAttempt, OpenResult>,
@@ -66,8 +97,9 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// The time by the store's clock.
     pub fn now(&self) -> Timestamp {
-        self.parts.clock.now()
+        self.time.at(self.parts.clock.monotonic())
     }
 
     /// The routes of a job's model. Empty where this process cannot serve it.
@@ -82,7 +114,51 @@ impl Context {
 
     /// The account of an attempt, if this process drives it.
     pub fn entry(&self, attempt: &Attempt) -> Option<&AccountEntry> {
-        self.parts.accounts.get(&attempt.account)
+        self.driven(attempt.account)
+    }
+
+    /// An account, if this process drives it.
+    pub fn driven(&self, account: AccountId) -> Option<&AccountEntry> {
+        self.parts.accounts.get(&account).filter(|entry| entry.drives)
+    }
+
+    /// The route an attempt took: as configured, or, where it is configured no more, what the attempt says.
+    pub fn route_of(&self, attempt: &Attempt) -> Route {
+        let mut routes = self.parts.routes.values().flatten();
+        let known = routes.find(|route| route.account == attempt.account && route.model == attempt.model);
+        known.cloned().unwrap_or_else(|| Route {
+            account: attempt.account,
+            model: attempt.model.clone(),
+            pool: PoolId::NONE,
+            limits: Limits::NONE,
+        })
+    }
+
+    /// Where work waits when nobody owns it. `queued`: for a submission by its next route.
+    pub fn place(&self, task: &Task, queued: bool) -> Place {
+        let submits = queued || matches!(task.record.state, JobState::Queued);
+        let pool = match (task.attempt(), self.next_route(task, &task.record.model)) {
+            (_, Some(route)) if submits && task.late.is_none() => route.pool,
+            (Some(attempt), _) => self.route_of(attempt).pool,
+            (None, route) => route.map_or(PoolId::NONE, |route| route.pool),
+        };
+        Place { pool, queued }
+    }
+
+    /// The models of an account that routes name.
+    pub fn pools(&self, account: AccountId) -> Vec<(PoolId, Limits)> {
+        let routes = self.parts.routes.values().flatten().filter(|route| route.account == account);
+        let pools: BTreeMap<PoolId, Limits> = routes.map(|route| (route.pool, route.limits)).collect();
+        pools.into_iter().collect()
+    }
+
+    /// The account whose executors drive this work.
+    pub fn account_of(&self, task: &Task) -> Option<AccountId> {
+        let submits = task.late.is_none() && matches!(task.record.state, JobState::Queued);
+        match (task.attempt(), submits) {
+            (Some(attempt), false) => Some(attempt.account),
+            _ => self.next_route(task, &task.record.model).map(|route| route.account),
+        }
     }
 
     /// Provider and profile of an attempt.

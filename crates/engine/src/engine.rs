@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::batch::Batcher;
 use crate::config::Parts;
-use crate::context::Fallen;
+use crate::context::{Fallen, StoreTime};
 use crate::executor::{Ended, Executor};
 use crate::hub::Hub;
 use crate::metrics::EngineMetrics;
@@ -47,7 +47,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Registers an executor and begins to drive work.
+    /// Takes creates in and tells of events; registers an executor and drives work, if it is to.
     ///
     /// # Errors
     /// Where the store cannot register it.
@@ -64,6 +64,7 @@ impl Engine {
             }));
         }
         let mut tasks = JoinSet::new();
+        tasks.spawn(hub.clone().follow(parts.store.clone(), parts.clock.clone()));
         let store = parts.store.clone();
         let creates = Creates(Batcher::start(
             &mut tasks,
@@ -73,12 +74,14 @@ impl Engine {
                 Box::pin(async move { store.create(jobs).await })
             }),
         ));
-        let fallen = Fallen::default();
-        let first = register(&parts, &metrics, &wake, &fallen).await?;
         let (stop, stop_seen) = watch::channel(false);
         let (ended, stopped) = watch::channel(false);
-        tasks.spawn(drive(parts.clone(), first, metrics.clone(), wake.clone(), (stop_seen, ended), fallen));
-        tasks.spawn(retention::sweep_forever(parts.clone()));
+        if parts.config.drives {
+            let fallen = Fallen::default();
+            let first = register(&parts, &metrics, &wake, &fallen).await?;
+            tasks.spawn(drive(parts.clone(), first, metrics.clone(), wake.clone(), (stop_seen, ended), fallen));
+            tasks.spawn(retention::sweep_forever(parts.clone()));
+        }
         Ok(Self { parts, creates, hub, metrics, wake, stop, tasks: Mutex::new(tasks), stopped })
     }
 
@@ -124,10 +127,12 @@ async fn register(
     fallen: &Fallen,
 ) -> Result<Executor, StoreError> {
     let before = parts.clock.monotonic();
-    let pid = i32::try_from(std::process::id()).unwrap_or(0);
-    let info = ExecutorInfo { host: parts.host.clone(), pid, ttl: parts.config.ttl };
+    let info = ExecutorInfo { process: parts.process.clone(), ttl: parts.config.ttl };
     let executor = parts.store.register_executor(info).await?;
-    Ok(Executor::new(parts.clone(), executor, metrics.clone(), wake.clone(), before, fallen.clone()))
+    let time = Arc::new(StoreTime::default());
+    time.learn(&*parts.store, &*parts.clock).await?;
+    let start = (before, time);
+    Ok(Executor::new(parts.clone(), executor, metrics.clone(), wake.clone(), start, fallen.clone()))
 }
 
 /// Incarnation after incarnation, until told to stop.

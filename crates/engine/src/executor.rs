@@ -4,14 +4,19 @@
 //! Timers live in memory: an hour of rendering holds no task, no transaction and writes nothing.
 //! Invariants: no SQL, no HTTP; every call has a deadline, and none starts outside the trust window.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+mod look;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use longtake_core::id::{AccountId, ExecutorId, Fence};
+use longtake_core::id::{AccountId, ExecutorId, Fence, PoolId};
+use longtake_core::state::JobState;
 use longtake_core::step::{Step, next_step};
-use longtake_core::store::{Beat, Claim, StoreError, WorkKey, WorkKind};
+use longtake_core::store::{
+    Beat, EvidenceRecord, OpenAttempt, OpenResult, Place, Share, StepCommit, StepResult, Store, StoreError, WorkKey,
+    WorkKind,
+};
 use longtake_core::time::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -19,20 +24,30 @@ use tokio::task::{Id, JoinError, JoinSet};
 use crate::admission::Admission;
 use crate::batch::Batcher;
 use crate::config::{EngineConfig, Parts};
-use crate::context::{Context, Fallen, Trust};
+use crate::context::{Context, Fallen, StoreTime, Trust};
 use crate::metrics::{EngineMetrics, add, set};
 use crate::owned::Owned;
 use crate::steps::perform;
 use crate::task::{Done, Next, Task};
+use look::Look;
 
 /// How often work that this executor owns but does not remember is looked for.
 const ADOPT_EVERY: Duration = Duration::from_secs(300);
-/// How often a full account is tried again although nothing was freed here.
-const PROBE_EVERY: Duration = Duration::from_secs(2);
+/// How soon work that a broken step left behind is looked for.
+const ADOPT_SOON: Duration = Duration::from_secs(2);
+/// How soon the queue of a full account is asked again although nothing was freed here.
+const FULL_FOR: Duration = Duration::from_secs(1);
+/// Longest time for which an account's pace is believed to be used up.
+const LONGEST_PACE: Duration = Duration::from_secs(10);
+/// Shortest time between two looks for work: hints come in swarms.
+const LOOK_GAP: Duration = Duration::from_millis(5);
 /// Longest timer: wall clocks may jump, so far deadlines are looked at again.
 const LONGEST_TIMER: Duration = Duration::from_secs(3600);
 /// Rows handed back in one call.
 const RELEASE_BATCH: usize = 500;
+/// Rows of dead executors taken by one call, and such calls in a row: a hundred machines' worth of work.
+const REAP_BATCH: usize = 5_000;
+const MAX_REAP_CALLS: usize = 2_000;
 /// Seconds' worth of polls that may go out at once to a paced account.
 const POLL_BURST_SECS: u32 = 5;
 
@@ -45,18 +60,12 @@ pub(crate) enum Ended {
     Dead,
 }
 
-/// What came back from a background look at the store.
-struct Look {
-    claims: Result<Vec<Claim>, StoreError>,
-    /// There was as much as could be taken: look again at once.
-    more: bool,
-}
-
 enum Message {
     Stop,
     Done(Done),
     Look(Look),
     Beat { asked_at: Duration, answer: Result<Beat, StoreError> },
+    Reaped,
 }
 
 pub(crate) struct Executor {
@@ -64,20 +73,33 @@ pub(crate) struct Executor {
     owned: Owned,
     admission: Admission,
     pace: BTreeMap<AccountId, Duration>,
+    /// What is fair where other executors drive an account too, as told by the last beat.
+    shares: BTreeMap<AccountId, Share>,
+    /// When the queue of an account that is owned in excess was last asked all the same.
+    asked: BTreeMap<AccountId, Duration>,
+    /// Accounts with a limit: a freed slot lets another job in.
+    limited: BTreeSet<AccountId>,
+    /// The account whose queue is asked first by the next look.
+    first: usize,
     calls: JoinSet<Message>,
     sends: JoinSet<Message>,
     /// Which work a task drives, for the one that panics.
     drives: HashMap<Id, (WorkKey, Fence)>,
+    /// To which account a submission under way goes.
+    senders: HashMap<Id, AccountId>,
     batches: JoinSet<()>,
     /// Idle work to be given back by the next look: looks are the only ones that take news, so none falls between.
-    returns: BTreeMap<WorkKey, Timestamp>,
+    returns: BTreeMap<WorkKey, (Timestamp, Place)>,
     wake: Arc<Notify>,
     looking: bool,
+    /// The queue may hold more than was taken.
+    hungry: bool,
     beating: bool,
+    reaping: bool,
     look_at: Duration,
+    looked_at: Duration,
     beat_at: Duration,
     adopt_at: Duration,
-    probe_at: Duration,
 }
 
 impl Executor {
@@ -86,61 +108,46 @@ impl Executor {
         executor: ExecutorId,
         metrics: Arc<EngineMetrics>,
         wake: Arc<Notify>,
-        registered_at: Duration,
+        (registered_at, time): (Duration, Arc<StoreTime>),
         fallen: Fallen,
     ) -> Self {
         let mut batches = JoinSet::new();
-        let (opens, evidence, steps) = (parts.store.clone(), parts.store.clone(), parts.store.clone());
-        let opens = Batcher::start(
-            &mut batches,
-            1,
-            Box::new(move |intents| {
-                let store = opens.clone();
-                Box::pin(async move { store.open_attempts(executor, intents).await })
-            }),
-        );
-        let evidence = Batcher::start(
-            &mut batches,
-            1,
-            Box::new(move |records| {
-                let store = evidence.clone();
-                Box::pin(async move {
-                    let answers = vec![(); records.len()];
-                    store.record_evidence(records).await.map(|()| answers)
-                })
-            }),
-        );
-        let steps = Batcher::start(
-            &mut batches,
-            1,
-            Box::new(move |commits| {
-                let store = steps.clone();
-                Box::pin(async move { store.step(executor, commits).await })
-            }),
-        );
+        let (opens, evidence, steps) = start_batches(&mut batches, &parts.store, executor);
         let trust = Trust::default();
         let config = &parts.config;
         let now = registered_at;
         trust.extend(now + config.ttl.saturating_sub(config.margin));
-        let (max_sends, beat) = (config.max_inflight_sends, config.beat);
-        let context = Arc::new(Context { parts, executor, trust, fallen, metrics, opens, evidence, steps });
+        let beat = config.beat;
+        let accounts = parts.accounts.values().filter(|entry| entry.drives).count();
+        let admission = Admission::new(config.max_inflight_sends, accounts);
+        let limited = (parts.accounts.iter().filter(|(_, entry)| entry.limits.any()).map(|(account, _)| *account))
+            .chain(parts.routes.values().flatten().filter(|route| route.limits.any()).map(|route| route.account))
+            .collect();
+        let context = Arc::new(Context { parts, executor, trust, time, fallen, metrics, opens, evidence, steps });
         Self {
             context,
             owned: Owned::default(),
-            admission: Admission::new(max_sends),
+            admission,
             pace: BTreeMap::new(),
+            shares: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            limited,
+            first: 0,
             calls: JoinSet::new(),
             sends: JoinSet::new(),
             drives: HashMap::new(),
+            senders: HashMap::new(),
             batches,
             returns: BTreeMap::new(),
             wake,
             looking: false,
+            hungry: false,
             beating: false,
+            reaping: false,
             look_at: now,
+            looked_at: Duration::ZERO,
             beat_at: now + beat,
             adopt_at: now + ADOPT_EVERY,
-            probe_at: now + PROBE_EVERY,
         }
     }
 
@@ -162,12 +169,12 @@ impl Executor {
                 biased;
                 () = told_to_stop(stop) => Some(Message::Stop),
                 Some(ended) = self.sends.join_next_with_id() => {
-                    self.admission.sent();
+                    self.end_send(&ended);
                     self.unwrap(ended)
                 }
                 Some(ended) = self.calls.join_next_with_id() => self.unwrap(ended),
                 () = wake.notified() => {
-                    self.look_at = self.now();
+                    self.look_soon();
                     None
                 }
                 () = timer => None,
@@ -180,10 +187,14 @@ impl Executor {
                 }
                 Some(Message::Done(done)) => self.take_back(done),
                 Some(Message::Look(look)) => self.take_look(look),
+                Some(Message::Reaped) => self.reaping = false,
                 Some(Message::Beat { asked_at, answer }) => {
                     self.beating = false;
                     match answer {
-                        Ok(Beat::Alive) => {
+                        Ok(Beat::Alive(shares)) => {
+                            let fair = shares.iter().map(|share| share.rows).fold(0, u32::saturating_add);
+                            set(&self.context.metrics.fair_share, usize::try_from(fair).unwrap_or(usize::MAX));
+                            self.shares = shares.into_iter().map(|share| (share.account, share)).collect();
                             let config = self.config();
                             let until = asked_at + config.ttl.saturating_sub(config.margin);
                             self.context.trust.extend(until);
@@ -193,6 +204,24 @@ impl Executor {
                     }
                 }
             }
+        }
+    }
+
+    /// A look as soon as the last one is a moment ago.
+    fn look_soon(&mut self) {
+        self.look_at = self.look_at.min(self.now().max(self.looked_at + LOOK_GAP));
+    }
+
+    fn end_send(&mut self, ended: &Result<(Id, Message), JoinError>) {
+        let id = match ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        if let Some(account) = self.senders.remove(&id) {
+            self.admission.sent(account);
+        }
+        if self.hungry && self.admission.room() > 0 {
+            self.look_soon();
         }
     }
 
@@ -208,9 +237,9 @@ impl Executor {
                 match self.drives.remove(&error.id()) {
                     Some((work, fence)) => {
                         self.owned.end_busy(work, fence);
-                        self.adopt_at = self.now() + PROBE_EVERY;
+                        self.adopt_at = self.now() + ADOPT_SOON;
                     }
-                    None => (self.looking, self.beating) = (false, false),
+                    None => (self.looking, self.beating, self.reaping) = (false, false, false),
                 }
                 None
             }
@@ -227,8 +256,8 @@ impl Executor {
         if !self.beating {
             next = next.min(self.beat_at);
         }
-        if self.admission.waiting() > 0 {
-            next = next.min(self.probe_at);
+        if !self.looking && self.hungry {
+            next = self.admission.next_opening(now).map_or(next, |at| next.min(at));
         }
         if self.calls.len() < self.config().concurrency && self.context.trust.holds(now) {
             next = self.owned.next_at().map_or(next, |at| next.min(at));
@@ -245,10 +274,6 @@ impl Executor {
         if !self.looking && (self.look_at <= now || self.adopt_at <= now) {
             self.begin_look(now);
         }
-        if self.probe_at <= now {
-            self.admission.probe();
-            self.probe_at = now + PROBE_EVERY;
-        }
         if !self.context.trust.holds(now) {
             return;
         }
@@ -256,10 +281,10 @@ impl Executor {
             let Some(task) = self.owned.take_due(now) else { break };
             self.begin(task, now);
         }
-        while let Some(work) = self.admission.take_next() {
+        while let Some((account, work)) = self.admission.take_next() {
             match self.owned.take(work) {
-                Some(task) => self.spawn_send(task),
-                None => self.admission.sent(), // finished or busy with something else meanwhile
+                Some(task) => self.spawn_send(account, task),
+                None => self.admission.sent(account), // finished or busy with something else meanwhile
             }
         }
         self.show();
@@ -280,6 +305,11 @@ impl Executor {
         };
         match step {
             Some(Step::Submit) => self.queue(task, now),
+            Some(Step::Poll) if self.is_excess(&task) => {
+                let place = self.context.place(&task, false);
+                self.owned.end_busy(task.work, task.fence);
+                self.hand_back(task, self.context.now(), place);
+            }
             Some(Step::Poll | Step::Verify) => {
                 if let Some(wait) = self.pace(&mut task, now) {
                     self.owned.end_busy(task.work, task.fence);
@@ -292,6 +322,19 @@ impl Executor {
             }
             _ => self.spawn_call(task),
         }
+    }
+
+    /// Whether others should poll this instead of us.
+    fn is_excess(&self, task: &Task) -> bool {
+        task.account.is_some_and(|account| self.has_excess(account))
+    }
+
+    /// Keeps it until the next look gives it back.
+    fn hand_back(&mut self, task: Box<Task>, due_at: Timestamp, place: Place) {
+        let now = self.now();
+        self.returns.insert(task.work, (due_at, place));
+        self.owned.put(task, now + LONGEST_TIMER);
+        self.look_soon();
     }
 
     /// Lets a job wait for its submission; it stays idle meanwhile, so a cancel or its deadline finds it.
@@ -318,6 +361,9 @@ impl Executor {
         if per_minute == 0 {
             return None;
         }
+        // The pace is the account's, so executors that drive it share it.
+        let sharing = self.shares.get(&account).map_or(1, |share| share.executors);
+        let per_minute = (per_minute / sharing).max(1);
         let interval = Duration::from_secs(60) / per_minute;
         let burst = interval * (per_minute * POLL_BURST_SECS / 60).max(1);
         let turn = self.pace.entry(account).or_default();
@@ -333,84 +379,49 @@ impl Executor {
         self.drives.insert(handle.id(), drives);
     }
 
-    fn spawn_send(&mut self, task: Box<Task>) {
+    fn spawn_send(&mut self, account: AccountId, task: Box<Task>) {
         let (context, drives) = (self.context.clone(), (task.work, task.fence));
         let handle = self.sends.spawn(async move { Message::Done(perform(context, *task).await) });
         self.drives.insert(handle.id(), drives);
+        self.senders.insert(handle.id(), account);
     }
 
     fn begin_beat(&mut self, now: Duration) {
         self.beating = true;
         self.beat_at = now + self.config().beat;
         let context = self.context.clone();
+        let driven = context.parts.accounts.iter().filter(|(_, entry)| entry.drives);
+        let load = driven.map(|(account, _)| (*account, self.owned.of(*account))).collect();
         self.calls.spawn(async move {
             let asked_at = context.parts.clock.monotonic();
-            let answer = context.parts.store.beat(context.executor).await;
-            let limit = context.parts.config.acquire_batch;
-            if let Err(error) = context.parts.store.reap(limit).await {
-                tracing::warn!(%error, "dead executors could not be looked for");
+            let answer = context.parts.store.beat(context.executor, load).await;
+            if let Err(error) = context.time.learn(&*context.parts.store, &*context.parts.clock).await {
+                tracing::debug!(%error, "the store's time could not be asked for");
             }
             Message::Beat { asked_at, answer }
         });
+        self.begin_reap();
     }
 
-    fn begin_look(&mut self, now: Duration) {
-        self.looking = true;
-        self.look_at = now + self.config().look_interval;
-        let room = self.config().max_owned.saturating_sub(self.owned.len()).min(self.config().acquire_batch);
-        let adopt = self.adopt_at <= now;
-        let known = if adopt { self.owned.fences() } else { Vec::new() };
-        if adopt {
-            self.adopt_at = now + ADOPT_EVERY;
-        }
-        let returns = self.take_returns();
-        let context = self.context.clone();
-        self.calls.spawn(async move { Message::Look(look(&context, room, adopt.then_some(known), returns).await) });
-    }
-
-    fn take_returns(&mut self) -> Vec<(WorkKey, Fence, Timestamp)> {
-        let mut rows = Vec::with_capacity(self.returns.len());
-        for (work, due) in std::mem::take(&mut self.returns) {
-            if let Some(task) = self.owned.take(work) {
-                self.owned.end_busy(work, task.fence);
-                rows.push((work, task.fence, due));
-            }
-        }
-        rows
-    }
-
-    fn take_look(&mut self, look: Look) {
-        self.looking = false;
-        let now = self.now();
-        match look.claims {
-            Ok(claims) => {
-                if look.more {
-                    self.look_at = now;
-                }
-                for claim in claims {
-                    self.take_claim(claim, now);
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "work could not be looked for");
-                self.adopt_at = now + self.config().look_interval;
-            }
-        }
-    }
-
-    fn take_claim(&mut self, claim: Claim, now: Duration) {
-        let (work, fence) = (claim.work, claim.fence);
-        if self.owned.wake_busy(work, fence) {
+    /// Looks for dead executors and takes all they owned, in bounded calls; the sign of life does not wait for it.
+    fn begin_reap(&mut self) {
+        if std::mem::replace(&mut self.reaping, true) {
             return;
         }
-        let mut task = match self.owned.knows(work, fence).then(|| self.owned.take(work)).flatten() {
-            Some(task) => task,
-            None => Box::new(Task::new(claim.clone())),
-        };
-        task.refresh(claim.record, claim.late);
-        self.owned.end_busy(work, fence);
-        self.returns.remove(&work);
-        self.owned.put(task, now);
+        let context = self.context.clone();
+        self.calls.spawn(async move {
+            for _ in 0..MAX_REAP_CALLS {
+                match context.parts.store.reap(REAP_BATCH).await {
+                    Ok(taken) if taken >= REAP_BATCH => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "dead executors could not be looked for");
+                        break;
+                    }
+                }
+            }
+            Message::Reaped
+        });
     }
 
     /// Takes the rest of a step back and sets its timer.
@@ -418,23 +429,30 @@ impl Executor {
         let woken = self.owned.end_busy(done.work, done.fence);
         if let Some(account) = done.freed {
             self.admission.freed(account);
+            if self.hungry || self.limited.contains(&account) {
+                self.look_soon();
+            }
         }
         let (Some((mut task, next)), Some(woken)) = (done.rest, woken) else { return };
         let now = self.now();
         task.memory.stale |= woken;
+        task.account = self.context.account_of(&task);
         let at = match next {
             _ if woken => now,
             Next::Now => now,
             Next::After(wait) => self.wake_up_at(&task, now, wait),
-            Next::Admission(account) => {
-                self.admission.full(account);
-                self.admission.wait(account, task.record.priority, task.work);
-                self.wake_up_at(&task, now, LONGEST_TIMER)
+            Next::Queue(account, again) => {
+                // Told by the database's clock: ours may be another, so it is believed for a while only.
+                let wait = again.map_or(FULL_FOR, |again| again.since(self.context.now()).min(LONGEST_PACE));
+                self.admission.close(account, now + wait);
+                self.hungry = true;
+                let due_at = task.record.deadline_at.unwrap_or(Timestamp::NEVER);
+                let place = self.context.place(&task, true);
+                return self.hand_back(task, due_at, place);
             }
-            Next::HandBack(due) => {
-                self.returns.insert(task.work, due);
-                self.look_at = now;
-                now + LONGEST_TIMER
+            Next::HandBack(due_at) => {
+                let place = self.context.place(&task, false);
+                return self.hand_back(task, due_at, place);
             }
         };
         self.owned.put(task, at);
@@ -489,7 +507,16 @@ impl Executor {
             }
         }
         let now = context.now();
-        let rows: Vec<_> = self.owned.fences().into_iter().map(|(work, fence)| (work, fence, now)).collect();
+        let rows = self.owned.drain(|task| match task {
+            // What waits for a slot goes back to its place in the queue.
+            Some(task) if is_for_submission(task) => {
+                let place = context.place(task, true);
+                let known = place.pool != PoolId::NONE;
+                (if known { task.record.deadline_at.unwrap_or(Timestamp::NEVER) } else { now }, place)
+            }
+            Some(task) => (now, context.place(task, false)),
+            None => (now, Place::default()),
+        });
         for batch in rows.chunks(RELEASE_BATCH) {
             if let Err(error) = context.parts.store.release(context.executor, batch.to_vec()).await {
                 tracing::warn!(%error, "some work is not handed back, the next start takes it");
@@ -500,49 +527,48 @@ impl Executor {
     }
 }
 
+/// The three calls that are gathered from single items.
+type Batches = (Batcher<OpenAttempt, OpenResult>, Batcher<EvidenceRecord, ()>, Batcher<StepCommit, StepResult>);
+
+fn start_batches(batches: &mut JoinSet<()>, store: &Arc<dyn Store>, executor: ExecutorId) -> Batches {
+    let (opens, evidence, steps) = (store.clone(), store.clone(), store.clone());
+    let opens = Batcher::start(
+        batches,
+        1,
+        Box::new(move |intents| {
+            let store = opens.clone();
+            Box::pin(async move { store.open_attempts(executor, intents).await })
+        }),
+    );
+    let evidence = Batcher::start(
+        batches,
+        1,
+        Box::new(move |records| {
+            let store = evidence.clone();
+            Box::pin(async move {
+                let answers = vec![(); records.len()];
+                store.record_evidence(records).await.map(|()| answers)
+            })
+        }),
+    );
+    let steps = Batcher::start(
+        batches,
+        1,
+        Box::new(move |commits| {
+            let store = steps.clone();
+            Box::pin(async move { store.step(executor, commits).await })
+        }),
+    );
+    (opens, evidence, steps)
+}
+
 /// Resolves once the engine is told to stop; also if whoever could tell is gone.
 async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Own work that was woken, due work nobody owns, and, if asked, own work nobody here remembers.
-async fn look(
-    context: &Context,
-    room: usize,
-    known: Option<Vec<(WorkKey, Fence)>>,
-    returns: Vec<(WorkKey, Fence, Timestamp)>,
-) -> Look {
-    let store = &context.parts.store;
-    let batch = context.parts.config.acquire_batch;
-    let found = async {
-        for rows in returns.chunks(RELEASE_BATCH) {
-            store.release(context.executor, rows.to_vec()).await?;
-        }
-        let mut claims = store.woken(context.executor, batch).await?;
-        let mut more = claims.len() >= batch;
-        // What is due is the database's to say: our own clock only saves needless looks, and may be wrong.
-        let doubt = known.is_some();
-        if let Some(known) = known {
-            let owned = store.owned(context.executor).await?;
-            let strange: Vec<_> = owned
-                .into_iter()
-                .filter(|row| known.binary_search(row).is_err())
-                .map(|(work, _)| work)
-                .take(batch)
-                .collect();
-            if !strange.is_empty() {
-                claims.extend(store.claims(context.executor, strange).await?);
-            }
-        }
-        if room > 0 && store.next_due().await?.is_some_and(|due| doubt || due <= context.now()) {
-            let acquired = store.acquire(context.executor, room).await?;
-            more |= acquired.len() >= room;
-            claims.extend(acquired);
-        }
-        Ok((claims, more))
-    };
-    match found.await {
-        Ok((claims, more)) => Look { claims: Ok(claims), more },
-        Err(error) => Look { claims: Err(error), more: false },
-    }
+/// All there is to do for it is to submit it.
+fn is_for_submission(task: &Task) -> bool {
+    let queued = matches!(task.record.state, JobState::Queued);
+    task.work.kind == WorkKind::Drive && queued && !task.record.cancel_pending() && !task.record.has_news()
 }

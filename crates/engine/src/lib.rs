@@ -25,5 +25,5 @@ mod watch;
 
 pub use config::{AccountEntry, EngineConfig, OnUnknown, Parts};
 pub use engine::{Creates, Engine};
-pub use hub::{Hub, Subscription};
+pub use hub::{FeedEnd, FeedSubscription, Hub, Subscription, Told};
 pub use metrics::EngineMetrics;

@@ -53,6 +53,8 @@ counters! {
     stale_steps,
     /// Work owned right now.
     owned,
+    /// Work that would be owned if each executor had its fair share of every account that several drive.
+    fair_share,
     /// External calls under way right now.
     calls_in_flight,
     /// Submissions under way right now.

@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
-use longtake_core::id::Fence;
-use longtake_core::store::WorkKey;
+use longtake_core::id::{AccountId, Fence};
+use longtake_core::store::{Place, Release, WorkKey};
+use longtake_core::time::Timestamp;
 
 use crate::task::Task;
 
@@ -13,7 +14,23 @@ enum Slot {
     /// Waits; `timer` tells the live timer from stale ones.
     Idle { task: Box<Task>, timer: u64 },
     /// A step is under way. `woken`: choose again when it ends.
-    Busy { fence: Fence, woken: bool },
+    Busy { fence: Fence, woken: bool, account: Option<AccountId> },
+}
+
+impl Slot {
+    fn fence(&self) -> Fence {
+        match self {
+            Self::Idle { task, .. } => task.fence,
+            Self::Busy { fence, .. } => *fence,
+        }
+    }
+
+    fn account(&self) -> Option<AccountId> {
+        match self {
+            Self::Idle { task, .. } => task.account,
+            Self::Busy { account, .. } => *account,
+        }
+    }
 }
 
 /// All work of one incarnation.
@@ -22,6 +39,8 @@ pub(crate) struct Owned {
     slots: BTreeMap<WorkKey, Slot>,
     timers: BinaryHeap<Reverse<(Duration, u64, WorkKey)>>,
     last_timer: u64,
+    /// How many of each account.
+    load: BTreeMap<AccountId, u32>,
 }
 
 /// Stale timers are swept when they outnumber the live ones by this factor.
@@ -37,11 +56,31 @@ impl Owned {
         self.last_timer += 1;
         let (work, timer) = (task.work, self.last_timer);
         task.memory.planned_at = at;
-        self.slots.insert(work, Slot::Idle { task, timer });
+        self.set(work, Slot::Idle { task, timer });
         self.timers.push(Reverse((at, timer, work)));
         if self.timers.len() > 1_024 && self.timers.len() > STALE_FACTOR * self.slots.len() {
             self.sweep();
         }
+    }
+
+    fn set(&mut self, work: WorkKey, slot: Slot) {
+        if let Some(account) = slot.account() {
+            *self.load.entry(account).or_default() += 1;
+        }
+        if let Some(before) = self.slots.insert(work, slot) {
+            self.unload(&before);
+        }
+    }
+
+    fn unload(&mut self, slot: &Slot) {
+        if let Some(count) = slot.account().and_then(|account| self.load.get_mut(&account)) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// How many are owned of an account.
+    pub fn of(&self, account: AccountId) -> u32 {
+        self.load.get(&account).copied().unwrap_or(0)
     }
 
     fn sweep(&mut self) {
@@ -74,7 +113,8 @@ impl Owned {
     pub fn take(&mut self, work: WorkKey) -> Option<Box<Task>> {
         match self.slots.remove(&work)? {
             Slot::Idle { task, .. } => {
-                self.slots.insert(work, Slot::Busy { fence: task.fence, woken: false });
+                let busy = Slot::Busy { fence: task.fence, woken: false, account: task.account };
+                self.slots.insert(work, busy);
                 Some(task)
             }
             busy @ Slot::Busy { .. } => {
@@ -87,7 +127,7 @@ impl Owned {
     /// Marks busy work to be chosen for again; says whether it was busy with this fence.
     pub fn wake_busy(&mut self, work: WorkKey, claimed: Fence) -> bool {
         match self.slots.get_mut(&work) {
-            Some(Slot::Busy { fence, woken }) if *fence == claimed => {
+            Some(Slot::Busy { fence, woken, .. }) if *fence == claimed => {
                 *woken = true;
                 true
             }
@@ -98,9 +138,11 @@ impl Owned {
     /// Ends busy work; says whether it was woken meanwhile. `None` where it was taken under another fence since.
     pub fn end_busy(&mut self, work: WorkKey, ended: Fence) -> Option<bool> {
         match self.slots.get(&work) {
-            Some(Slot::Busy { fence, woken }) if *fence == ended => {
+            Some(Slot::Busy { fence, woken, .. }) if *fence == ended => {
                 let woken = *woken;
-                self.slots.remove(&work);
+                if let Some(slot) = self.slots.remove(&work) {
+                    self.unload(&slot);
+                }
                 Some(woken)
             }
             _ => None,
@@ -116,12 +158,20 @@ impl Owned {
         }
     }
 
-    /// Everything owned, for handing back.
+    /// Everything owned, in order.
     pub fn fences(&self) -> Vec<(WorkKey, Fence)> {
-        let fence = |slot: &Slot| match slot {
-            Slot::Idle { task, .. } => task.fence,
-            Slot::Busy { fence, .. } => *fence,
-        };
-        self.slots.iter().map(|(work, slot)| (*work, fence(slot))).collect()
+        self.slots.iter().map(|(work, slot)| (*work, slot.fence())).collect()
+    }
+
+    /// Everything owned, to be handed back: due when and where `to` says. Of busy work only the key is known.
+    pub fn drain(&mut self, to: impl Fn(Option<&Task>) -> (Timestamp, Place)) -> Vec<Release> {
+        let rows = std::mem::take(&mut self.slots).into_iter().map(|(work, slot)| {
+            let (due_at, place) = match &slot {
+                Slot::Idle { task, .. } => to(Some(task)),
+                Slot::Busy { .. } => to(None),
+            };
+            Release { work, fence: slot.fence(), due_at, place }
+        });
+        rows.collect()
     }
 }

@@ -62,7 +62,7 @@ pub(crate) async fn perform(context: Arc<Context>, mut task: Task) -> Done {
         }
     };
     let after = done.rest.as_ref().and_then(|(task, _)| slot_of(task));
-    let full = matches!(done.rest, Some((_, Next::Admission(_))));
+    let full = matches!(done.rest, Some((_, Next::Queue(..))));
     done.freed = before.or(aimed).filter(|account| after != Some(*account) && !full);
     done
 }
@@ -96,6 +96,7 @@ pub(crate) async fn commit(
     exchanges: Vec<Exchange>,
     release: Option<Timestamp>,
 ) -> Committed {
+    let release = release.map(|due_at| (due_at, context.place(task, false)));
     let step = StepCommit { work: task.work, fence: task.fence, input, exchanges, release };
     match context.steps.submit(step).await {
         Ok(StepResult::Applied(record)) => {
@@ -188,10 +189,11 @@ fn after(context: &Context, task: &Task) -> Next {
     }
 }
 
-/// Work whose model or account this process does not know waits for one that does, or for a restart.
-pub(crate) fn cannot_drive(task: Task, why: &str) -> Done {
-    tracing::warn!(job.id = %task.work.job, why, "this process cannot drive the job, it waits");
-    Done::keep(task, Next::After(CANNOT_DRIVE))
+/// Work whose model or account this process does not know is handed back, for one that does, or for a restart.
+pub(crate) fn cannot_drive(context: &Context, task: Task, why: &str) -> Done {
+    tracing::warn!(job.id = %task.work.job, why, "this process cannot drive the job, it is handed back");
+    let due_at = context.now() + CANNOT_DRIVE;
+    Done::keep(task, Next::HandBack(due_at))
 }
 
 /// A call that proved nothing: try again later, slower each time, as the provider asks.
@@ -233,7 +235,7 @@ pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(60);
 async fn poll(context: &Context, mut task: Task) -> Done {
     let JobState::Running { provider_job, .. } = task.record.state.clone() else { return changed(task) };
     let Some((_, profile)) = task.attempt().and_then(|attempt| context.provider(attempt)) else {
-        return cannot_drive(task, "its account is not configured");
+        return cannot_drive(context, task, "its account is not configured");
     };
     let (status, retry_after, exchanges) = ask(context, &task, &provider_job).await;
     let Some(status) = status else { return later(task, &profile, retry_after) };

@@ -54,7 +54,7 @@ pub(crate) async fn perform(context: &Context, mut task: Task) -> Done {
     let JobState::Storing { provider_job, .. } = task.record.state.clone() else { return changed(task) };
     let Some(attempt) = task.attempt().cloned() else { return changed(task) };
     let Some((provider, profile)) = context.provider(&attempt) else {
-        return cannot_drive(task, "the account of its attempt is not configured");
+        return cannot_drive(context, task, "the account of its attempt is not configured");
     };
     let (copied, exchanges) = copy_all(context, &mut task, &attempt, &provider_job, &*provider, &profile).await;
     match copied {

@@ -9,9 +9,11 @@ use longtake_core::attempt::{Attempt, AttemptState, Evidence, Rejection, Retry};
 use longtake_core::failpoint;
 use longtake_core::failure::{Failure, FailureCode};
 use longtake_core::id::{JobId, Nonce, ProviderJobId};
+use longtake_core::limits::AttemptLimits;
 use longtake_core::provider::{Call, Exchange, Idempotency, InputBytes, ProviderError, SubmitRequest, evidence_of};
 use longtake_core::route::Route;
 use longtake_core::store::{EvidenceRecord, OpenAttempt, OpenResult, StoreError};
+use longtake_core::time::Timestamp;
 
 use crate::client_ref::client_ref;
 use crate::config::AccountEntry;
@@ -26,10 +28,10 @@ const EVIDENCE_AGAIN: Duration = Duration::from_millis(500);
 /// Makes one attempt.
 pub(crate) async fn perform(context: &Context, mut task: Task) -> Done {
     let Some(route) = context.next_route(&task, &task.record.model).cloned() else {
-        return cannot_drive(task, "its model has no route");
+        return cannot_drive(context, task, "its model has no route");
     };
-    let Some(entry) = context.parts.accounts.get(&route.account).cloned() else {
-        return cannot_drive(task, "the account of its route is not configured");
+    let Some(entry) = context.driven(route.account).cloned() else {
+        return cannot_drive(context, task, "the account of its route is not configured");
     };
     let profile = entry.provider.profile(route.account).clone();
     let request = match prepare(context, &task, &route).await {
@@ -43,15 +45,16 @@ pub(crate) async fn perform(context: &Context, mut task: Task) -> Done {
     if is_off(Rule::R1) {
         let _ = send(context, &entry, &route, &request).await;
     }
-    let attempt = intent(context, &route, &request);
-    match open(context, &mut task, &entry, attempt.clone()).await {
+    let (attempt, begun) = (intent(context, &route, &request), context.parts.clock.monotonic());
+    let limits = AttemptLimits { pool: route.pool, account: entry.limits, model: route.limits };
+    match open(context, &mut task, limits, attempt.clone()).await {
         Opened::Yes => {}
-        Opened::Full => return Done::keep(task, Next::Admission(route.account)),
+        Opened::Full(again) => return Done::keep(task, Next::Queue(route.account, again)),
         Opened::Changed => return changed(task),
         Opened::Gone => return Done::gone(&task),
     }
     failpoint::hit("C5");
-    let (evidence, exchanges) = send_once(context, &entry, &route, &request, &attempt).await;
+    let (evidence, exchanges) = send_once(context, &entry, &route, &request, begun).await;
     failpoint::hit("C7");
     task.memory.quiet_since = Some(context.parts.clock.monotonic());
     // Where keys are recognised a successor may have sent the same purchase again: then our refusal closes nothing.
@@ -105,20 +108,16 @@ fn intent(context: &Context, route: &Route, request: &SubmitRequest) -> Attempt 
 
 enum Opened {
     Yes,
-    Full,
+    /// No slot, or no permit before then.
+    Full(Option<Timestamp>),
     Changed,
     Gone,
 }
 
 /// Makes the intent durable. Only `Yes` permits to send (rules R1, R2).
-async fn open(context: &Context, task: &mut Task, entry: &AccountEntry, attempt: Attempt) -> Opened {
+async fn open(context: &Context, task: &mut Task, limits: AttemptLimits, attempt: Attempt) -> Opened {
     let nonce = attempt.nonce;
-    let intent = OpenAttempt {
-        work: task.work,
-        fence: task.fence,
-        attempt: attempt.clone(),
-        account_limit: entry.max_in_flight,
-    };
+    let intent = OpenAttempt { work: task.work, fence: task.fence, attempt: attempt.clone(), limits };
     match context.opens.submit(intent).await {
         Ok(OpenResult::Opened(record)) => {
             task.refresh(record, None);
@@ -128,8 +127,14 @@ async fn open(context: &Context, task: &mut Task, entry: &AccountEntry, attempt:
             task.refresh(record, None);
             Opened::Changed
         }
+        Ok(OpenResult::Doubted(record)) => {
+            tracing::warn!(job.id = %task.work.job, "it may have been submitted in a history that was lost, finding out");
+            task.refresh(record, None);
+            Opened::Changed
+        }
         Ok(OpenResult::Stale) => Opened::Gone,
-        Ok(OpenResult::AccountFull) => Opened::Full,
+        Ok(OpenResult::AccountFull) => Opened::Full(None),
+        Ok(OpenResult::Paced(again)) => Opened::Full(Some(again)),
         Err(StoreError::CommitUnknown) if is_off(Rule::R2) => Opened::Yes,
         Err(error) => {
             tracing::warn!(job.id = %task.work.job, %error, "the intent was not confirmed, nothing is sent");
@@ -144,16 +149,17 @@ async fn open(context: &Context, task: &mut Task, entry: &AccountEntry, attempt:
     }
 }
 
-/// The one send of an intent, bounded by its deadline and by the trust in our ownership (rules R3, R10).
+/// The one send of an intent, bounded by its time, which `begun` with it, and by the trust in our ownership (rules R3, R10).
 async fn send_once(
     context: &Context,
     entry: &AccountEntry,
     route: &Route,
     request: &SubmitRequest,
-    attempt: &Attempt,
+    begun: Duration,
 ) -> (Evidence, Vec<Exchange>) {
-    let in_time = context.now() <= attempt.send_deadline_at;
-    let trusted = context.trust.holds(context.parts.clock.monotonic());
+    let now = context.parts.clock.monotonic();
+    let in_time = now <= begun + context.parts.config.send_window;
+    let trusted = context.trust.holds(now);
     let may_send = (in_time && trusted) || is_off(Rule::R10);
     if !may_send {
         let why = "it could not be sent within its time";
@@ -234,7 +240,7 @@ pub(crate) async fn take_over(context: &Context, mut task: Task) -> Done {
         && let Some(attempt) = task.record.attempt.clone()
         && let Some(entry) = context.entry(&attempt).cloned()
     {
-        let route = Route { account: attempt.account, model: attempt.model.clone() };
+        let route = context.route_of(&attempt);
         if let Ok(mut request) = prepare(context, &task, &route).await {
             request.attempt = attempt.n;
             request.client_ref = attempt.client_ref.clone();

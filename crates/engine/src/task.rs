@@ -46,6 +46,8 @@ pub(crate) struct Task {
     pub fence: Fence,
     pub record: Record,
     pub late: Option<Box<Attempt>>,
+    /// Whose executors drive it; counted in the load.
+    pub account: Option<AccountId>,
     pub memory: Memory,
 }
 
@@ -56,6 +58,7 @@ impl Task {
             fence: claim.fence,
             record: claim.record,
             late: claim.late.map(Box::new),
+            account: None,
             memory: Memory::default(),
         }
     }
@@ -92,8 +95,8 @@ pub(crate) enum Next {
     Now,
     /// After a while.
     After(Duration),
-    /// When the account has room.
-    Admission(AccountId),
+    /// Back into the queue: the account has no room, or none before the given time.
+    Queue(AccountId, Option<Timestamp>),
     /// When it comes due then: nobody needs to remember it until then.
     HandBack(Timestamp),
 }

@@ -9,7 +9,6 @@ use longtake_core::id::{ClientRef, ProviderJobId};
 use longtake_core::provider::{
     Call, Exchange, FindRequest, Found, Idempotency, Lookup, Provider, ProviderProfile, SubmitRequest, evidence_of,
 };
-use longtake_core::route::Route;
 use longtake_core::time::Timestamp;
 
 use crate::context::Context;
@@ -43,7 +42,7 @@ pub(crate) enum Finding {
 pub(crate) async fn perform(context: &Context, task: Task) -> Done {
     let Some(attempt) = task.attempt().cloned() else { return later_without_profile(task) };
     let Some((provider, profile)) = context.provider(&attempt) else {
-        return cannot_drive(task, "the account of its attempt is not configured");
+        return cannot_drive(context, task, "the account of its attempt is not configured");
     };
     let mut task = task;
     let finding = find_out(context, &mut task, &attempt, &*provider, &profile).await;
@@ -203,7 +202,7 @@ async fn send_again(context: &Context, task: &Task, attempt: &Attempt, absence: 
     if !context.trust.holds(context.parts.clock.monotonic()) {
         return NOTHING;
     }
-    let route = Route { account: attempt.account, model: attempt.model.clone() };
+    let route = context.route_of(attempt);
     let request = SubmitRequest {
         job: task.work.job,
         attempt: attempt.n,
@@ -328,7 +327,8 @@ async fn unclaimed(
 
 /// Where a list shows shapes only, a job of the same shape may belong to any attempt in doubt: with two of them it proves nothing.
 async fn alone_in_doubt(context: &Context, attempt: &Attempt) -> bool {
-    context.parts.store.in_doubt(attempt.account).await.is_ok_and(|others| others <= 1)
+    let since = attempt.intent_at - CLOCK_MARGIN;
+    context.parts.store.in_doubt(attempt.account, since).await.is_ok_and(|others| others <= 1)
 }
 
 /// Commits what was found out about a late attempt; shared with the watch rows.

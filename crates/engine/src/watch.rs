@@ -21,7 +21,7 @@ use crate::verify::{Finding, find_out, settle_late};
 pub(crate) async fn perform(context: &Context, task: Task) -> Done {
     let Some(attempt) = task.late.as_deref().cloned() else { return Done::gone(&task) };
     let Some((_, profile)) = context.provider(&attempt) else {
-        return cannot_drive(task, "the account of its late attempt is not configured");
+        return cannot_drive(context, task, "the account of its late attempt is not configured");
     };
     if context.now() >= attempt.intent_at + profile.watch_limit {
         tracing::warn!(job.id = %task.work.job, attempt = attempt.n.0, "the watch limit of a late attempt passed");

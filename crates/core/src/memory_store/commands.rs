@@ -8,10 +8,10 @@ use crate::apply::{Input, apply};
 use crate::artifact::ArtifactKey;
 use crate::attempt::{Attempt, Decision, Evidence, Merge, Verdict, merge};
 use crate::event::EventKind;
-use crate::id::{AttemptNo, Fence, JobId, ProjectId, ProviderJobId};
+use crate::id::{AttemptNo, Fence, JobId, PoolId, ProjectId, ProviderJobId};
 use crate::record::Record;
 use crate::state::JobState;
-use crate::store::{CommandResult, CreateResult, Job, NewJob, Resolution, WorkKey};
+use crate::store::{CommandResult, CreateResult, Job, NewJob, Place, Resolution, WorkKey};
 use crate::time::Timestamp;
 
 impl Content {
@@ -43,8 +43,14 @@ impl Content {
         let row = JobRow { record: record.clone(), request: request.clone(), hidden: false, fence_floor: Fence(0) };
         self.jobs.insert(new.job, row);
         self.save_events(&record, &[EventKind::Queued], now);
-        self.add_work(WorkKey::drive(new.job), now);
+        self.queue(&record, new.pool, now);
         CreateResult::Created(Job { record, request, output: None })
+    }
+
+    /// A drive row that waits for its first submission, or for its deadline. Without a pool anyone may look at it now.
+    fn queue(&mut self, record: &Record, pool: PoolId, now: Timestamp) {
+        let due_at = if pool == PoolId::NONE { now } else { record.deadline_at.unwrap_or(Timestamp::NEVER) };
+        self.add_work(WorkKey::drive(record.job), due_at, Place { pool, queued: true });
     }
 
     pub fn request_cancel(&mut self, project: ProjectId, job: JobId, now: Timestamp) -> CommandResult {
@@ -111,11 +117,19 @@ impl Content {
     }
 
     /// T22.
-    pub fn retry(&mut self, project: ProjectId, job: JobId, by: Arc<str>, now: Timestamp) -> CommandResult {
+    pub fn retry(
+        &mut self,
+        project: ProjectId,
+        job: JobId,
+        by: Arc<str>,
+        pool: PoolId,
+        now: Timestamp,
+    ) -> CommandResult {
         let Some(seen) = self.visible(project, job) else { return CommandResult::NotFound };
         let Ok(transition) = apply(&seen.record, Input::Retry(by), now) else { return CommandResult::Refused(seen) };
+        let record = transition.record.clone();
         self.save(transition, now);
-        self.add_work(WorkKey::drive(job), now);
+        self.queue(&record, pool, now);
         self.done(job)
     }
 

@@ -10,11 +10,11 @@ use crate::apply::Transition;
 use crate::artifact::Artifact;
 use crate::attempt::{Attempt, AttemptState};
 use crate::event::{EventKind, JobEvent};
-use crate::id::{AccountId, AttemptNo, ExecutorId, Fence, JobId, ProjectId, ProviderJobId};
+use crate::id::{AccountId, AttemptNo, ExecutorId, Fence, JobId, PoolId, ProjectId, ProviderJobId};
 use crate::provider::Exchange;
 use crate::record::Record;
 use crate::request::VideoRequest;
-use crate::store::{ApiKey, Claim, Job, WorkKey, WorkKind};
+use crate::store::{ApiKey, Claim, Job, Place, ProcessInfo, WorkKey, WorkKind};
 use crate::time::Timestamp;
 
 /// A job's row. The attempt is not in the record here: attempts have rows of their own.
@@ -36,6 +36,12 @@ pub struct WorkRow {
     pub owner: Option<ExecutorId>,
     /// Grows with each acquire and reap.
     pub fence: Fence,
+    /// Where it waits; owned work waits nowhere, but keeps its pool.
+    pub place: Place,
+    /// Of the job.
+    pub priority: i16,
+    /// Of the job.
+    pub project: ProjectId,
 }
 
 /// A provider job no attempt accounts for.
@@ -52,10 +58,15 @@ pub struct Orphan {
 }
 
 #[derive(Clone)]
-pub(super) struct ExecutorRow {
+pub(super) struct Incarnation {
+    pub process: ProcessInfo,
     pub ttl: Duration,
+    pub started_at: Timestamp,
     pub beat_at: Timestamp,
-    pub dead: bool,
+    pub dead_at: Option<Timestamp>,
+    pub process_dead_at: Option<Timestamp>,
+    /// Rows owned at its last beat, for each account it drives.
+    pub load: BTreeMap<AccountId, u32>,
 }
 
 /// What a commit tells its listeners.
@@ -71,15 +82,27 @@ pub(super) struct Content {
     pub attempts: BTreeMap<(JobId, AttemptNo), Attempt>,
     pub work: BTreeMap<WorkKey, WorkRow>,
     pub events: BTreeMap<JobId, Vec<JobEvent>>,
+    /// Every event in the order of the commits.
+    pub feed: Vec<(JobId, u32)>,
     pub exchanges: BTreeMap<JobId, Vec<(AttemptNo, Exchange)>>,
     pub artifacts: BTreeMap<(JobId, AttemptNo, u16), Artifact>,
     pub orphans: Vec<Orphan>,
     pub idempotency: BTreeMap<(ProjectId, Box<str>), ([u8; 32], JobId)>,
-    pub executors: BTreeMap<ExecutorId, ExecutorRow>,
-    pub dead_processes: BTreeSet<ExecutorId>,
+    pub executors: BTreeMap<ExecutorId, Incarnation>,
     pub accounts: Vec<(String, String)>,
+    /// Numbered from 1 in this order.
+    pub pools: Vec<(AccountId, Arc<str>)>,
+    /// The project served last, for each account.
+    pub turns: BTreeMap<AccountId, ProjectId>,
+    /// Theoretical arrival times of the pace.
+    pub account_pace: BTreeMap<AccountId, Timestamp>,
+    pub pool_pace: BTreeMap<PoolId, Timestamp>,
     pub projects: Vec<String>,
     pub keys: BTreeMap<i64, ApiKey>,
+    /// What all processes agree on.
+    pub agreed: BTreeMap<&'static str, Box<str>>,
+    /// History before it may be missing (rule R12).
+    pub quarantine: Option<Timestamp>,
     pub news: News,
     /// For the audit: the highest fence each work row ever had (I5).
     pub highest_fence: BTreeMap<WorkKey, Fence>,
@@ -96,15 +119,21 @@ impl Content {
             attempts: BTreeMap::new(),
             work: BTreeMap::new(),
             events: BTreeMap::new(),
+            feed: Vec::new(),
             exchanges: BTreeMap::new(),
             artifacts: BTreeMap::new(),
             orphans: Vec::new(),
             idempotency: BTreeMap::new(),
             executors: BTreeMap::new(),
-            dead_processes: BTreeSet::new(),
             accounts: Vec::new(),
+            pools: Vec::new(),
+            turns: BTreeMap::new(),
+            account_pace: BTreeMap::new(),
+            pool_pace: BTreeMap::new(),
             projects: vec!["default".to_owned()],
             keys: BTreeMap::new(),
+            agreed: BTreeMap::new(),
+            quarantine: None,
             news: News::default(),
             highest_fence: BTreeMap::new(),
             highest_rank: BTreeMap::new(),
@@ -191,6 +220,7 @@ impl Content {
         let log = self.events.entry(record.job).or_default();
         for (ver, kind) in (before + 1..).zip(events) {
             log.push(JobEvent { job: record.job, ver, kind: *kind, at: now, snapshot: snapshot.clone() });
+            self.feed.push((record.job, ver));
             self.news.events.push((record.job, ver));
         }
     }
@@ -212,15 +242,35 @@ impl Content {
     pub fn watch(&mut self, job: JobId, attempt: AttemptNo, now: Timestamp) {
         if self.jobs.get(&job).is_some_and(|row| !row.hidden) {
             self.settled.remove(&(job, attempt));
-            self.add_work(WorkKey::watch(job, attempt), now);
+            let pool = self.attempts.get(&(job, attempt)).map_or(PoolId::NONE, |attempt| self.pool_of(attempt));
+            self.add_work(WorkKey::watch(job, attempt), now, Place { pool, queued: false });
         }
     }
 
     /// Adds a work row, unless it is there.
-    pub fn add_work(&mut self, work: WorkKey, due_at: Timestamp) {
-        let floor = self.jobs.get(&work.job).map_or(Fence(0), |row| row.fence_floor);
-        self.work.entry(work).or_insert(WorkRow { due_at, owner: None, fence: floor });
+    pub fn add_work(&mut self, work: WorkKey, due_at: Timestamp, place: Place) {
+        let Some(job) = self.jobs.get(&work.job) else { return };
+        let (priority, project) = (job.record.priority, job.record.project);
+        let row = WorkRow { due_at, owner: None, fence: job.fence_floor, place, priority, project };
+        self.work.entry(work).or_insert(row);
         self.news.woken = true;
+    }
+
+    /// The pool an attempt was made in; none where it was never numbered.
+    pub fn pool_of(&self, attempt: &Attempt) -> PoolId {
+        let place =
+            self.pools.iter().position(|(account, model)| *account == attempt.account && *model == attempt.model);
+        place.and_then(|place| i32::try_from(place + 1).ok()).map_or(PoolId::NONE, PoolId)
+    }
+
+    /// The number of a pool; a new one gets a new number.
+    pub fn pool(&mut self, account: AccountId, model: Arc<str>) -> PoolId {
+        let known = self.pools.iter().position(|(of, name)| *of == account && *name == model);
+        let place = known.unwrap_or_else(|| {
+            self.pools.push((account, model));
+            self.pools.len() - 1
+        });
+        i32::try_from(place + 1).map_or(PoolId::NONE, PoolId)
     }
 
     /// Deletes a work row; its fence is remembered.
@@ -262,6 +312,15 @@ impl Content {
 
     /// Attempts of the account that may still run at the provider: open while their job lives, or watched.
     pub fn in_flight(&self, account: AccountId) -> u32 {
+        self.running(|attempt| attempt.account == account)
+    }
+
+    /// As [`Content::in_flight`], for one model of an account.
+    pub fn in_flight_pool(&self, pool: PoolId) -> u32 {
+        self.running(|attempt| pool != PoolId::NONE && self.pool_of(attempt) == pool)
+    }
+
+    fn running(&self, wanted: impl Fn(&Attempt) -> bool) -> u32 {
         let runs = |job: JobId, attempt: &Attempt| {
             let live = self.jobs.get(&job).is_some_and(|row| !row.record.state.is_terminal());
             let may_run =
@@ -269,16 +328,16 @@ impl Content {
             let watched = self.work.contains_key(&WorkKey::watch(job, attempt.n));
             may_run && ((attempt.state.is_open() && live) || watched)
         };
-        let attempts =
-            self.attempts.iter().filter(|((job, _), attempt)| attempt.account == account && runs(*job, attempt));
+        let attempts = self.attempts.iter().filter(|((job, _), attempt)| wanted(attempt) && runs(*job, attempt));
         u32::try_from(attempts.count()).unwrap_or(u32::MAX)
     }
 
     /// Attempts of the account of which nobody knows whether the provider has them.
-    pub fn in_doubt(&self, account: AccountId) -> u32 {
+    pub fn in_doubt(&self, account: AccountId, since: Timestamp) -> u32 {
         let doubt = |job: JobId, attempt: &Attempt| {
             let watched = self.work.contains_key(&WorkKey::watch(job, attempt.n));
-            attempt.state.is_unresolved() || (attempt.state == AttemptState::Waived && watched)
+            let waived = attempt.state == AttemptState::Waived;
+            attempt.state.is_unresolved() || (waived && (watched || attempt.intent_at >= since))
         };
         let attempts =
             self.attempts.iter().filter(|((job, _), attempt)| attempt.account == account && doubt(*job, attempt));

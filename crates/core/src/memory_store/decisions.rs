@@ -4,10 +4,13 @@ use super::content::Content;
 use crate::ablation::{Rule, is_off};
 use crate::apply::{Input, apply, apply_late};
 use crate::attempt::{Attempt, Evidence, Merge, merge};
-use crate::id::{ExecutorId, Fence};
+use crate::id::{AccountId, ExecutorId, Fence};
+use crate::limits::{AttemptLimits, Pace};
 use crate::record::Record;
 use crate::state::JobState;
-use crate::store::{EvidenceRecord, OpenAttempt, OpenResult, StepCommit, StepInput, StepResult, WorkKey, WorkKind};
+use crate::store::{
+    EvidenceRecord, OpenAttempt, OpenResult, Release, StepCommit, StepInput, StepResult, WorkKey, WorkKind,
+};
 use crate::time::Timestamp;
 
 impl Content {
@@ -18,19 +21,51 @@ impl Content {
 
     /// T2.
     pub fn open_attempt(&mut self, executor: ExecutorId, open: OpenAttempt, now: Timestamp) -> OpenResult {
-        let OpenAttempt { work, fence, attempt, account_limit } = open;
+        let OpenAttempt { work, fence, attempt, limits } = open;
         if work.kind != WorkKind::Drive || !self.holds(executor, work, fence) {
             return OpenResult::Stale;
         }
         let Some(record) = self.record(work.job) else { return OpenResult::Stale };
         let account = attempt.account;
+        if self.quarantine.is_some_and(|until| record.is_older_than(until)) {
+            let lost = record.lost_intent(attempt, now);
+            let Ok(transition) = apply(&record, Input::HistoryLost(lost), now) else {
+                return OpenResult::Conflict(record);
+            };
+            let doubted = transition.record.clone();
+            self.save(transition, now);
+            return OpenResult::Doubted(doubted);
+        }
         let Ok(transition) = apply(&record, Input::Intent(attempt), now) else { return OpenResult::Conflict(record) };
-        if account_limit.is_some_and(|limit| self.in_flight(account) >= limit) {
+        let full = limits.account.max_in_flight.is_some_and(|limit| self.in_flight(account) >= limit)
+            || limits.model.max_in_flight.is_some_and(|limit| self.in_flight_pool(limits.pool) >= limit);
+        if full {
             return OpenResult::AccountFull;
+        }
+        if let Err(again) = self.take_permits(account, &limits, now) {
+            return OpenResult::Paced(again);
         }
         let opened = transition.record.clone();
         self.save(transition, now);
         OpenResult::Opened(opened)
+    }
+
+    /// One permit of the account's pace and one of the model's, or neither and when to ask again.
+    fn take_permits(&mut self, account: AccountId, limits: &AttemptLimits, now: Timestamp) -> Result<(), Timestamp> {
+        let start = Timestamp::from_micros(0);
+        let of_account = self.account_pace.get(&account).copied().unwrap_or(start);
+        let of_pool = self.pool_pace.get(&limits.pool).copied().unwrap_or(start);
+        let of_account = Pace::of(&limits.account).map(|pace| pace.take(of_account, now)).transpose();
+        let of_pool = Pace::of(&limits.model).map(|pace| pace.take(of_pool, now)).transpose();
+        match (of_account, of_pool) {
+            (Ok(of_account), Ok(of_pool)) => {
+                self.account_pace.extend(of_account.map(|at| (account, at)));
+                self.pool_pace.extend(of_pool.map(|at| (limits.pool, at)));
+                Ok(())
+            }
+            (Err(one), Err(other)) => Err(one.max(other)),
+            (Err(again), Ok(_)) | (Ok(_), Err(again)) => Err(again),
+        }
     }
 
     /// Rule R5: asks for no owner and may be repeated.
@@ -80,7 +115,7 @@ impl Content {
         };
         let (record, attempt) = match (input, watched) {
             // A retry has no owner, and an intent says whether its account has room.
-            (StepInput::Job(Input::Retry(_) | Input::Intent(_)), watched) => {
+            (StepInput::Job(Input::Retry(_) | Input::Intent(_) | Input::HistoryLost(_)), watched) => {
                 return StepResult::Conflict(record, watched);
             }
             (StepInput::Job(input), None) => {
@@ -104,8 +139,8 @@ impl Content {
         if let Some(n) = attempt {
             self.save_exchanges(work.job, n, exchanges);
         }
-        if let Some(due_at) = release {
-            self.release(executor, work, fence, due_at);
+        if let Some((due_at, place)) = release {
+            self.release(executor, &Release { work, fence, due_at, place });
         }
         StepResult::Applied(record)
     }

@@ -4,10 +4,12 @@
 //! store. What it holds can be looked at, copied ([`MemoryStore::fork`]) and audited ([`MemoryStore::audit`]).
 //! Absent: durability, failures, webhooks. Deterministic: ordered maps only, no time but the injected clock.
 
+mod acquire;
 mod audit;
 mod commands;
 mod content;
 mod decisions;
+mod feed;
 mod ownership;
 mod reads;
 
@@ -22,13 +24,14 @@ pub use content::{Orphan, WorkRow};
 use crate::artifact::{Artifact, ArtifactKey};
 use crate::attempt::Attempt;
 use crate::event::JobEvent;
-use crate::id::{AccountId, AttemptNo, ExecutorId, Fence, JobId, ProjectId, ProviderJobId};
+use crate::feed::{FeedCursor, FeedEvent, FeedPage, Tail};
+use crate::id::{AccountId, AttemptNo, ExecutorId, Fence, JobId, PoolId, ProjectId, ProviderJobId};
 use crate::record::Record;
 use crate::request::VideoRequest;
 use crate::store::{
-    ApiKey, Beat, Claim, CommandResult, CommitListener, CreateResult, EvidenceRecord, ExecutorInfo, Job, ListFilter,
-    NewJob, OpenAttempt, OpenResult, Page, Resolution, StepCommit, StepResult, Store, StoreError, StoreStats, Timeline,
-    WorkKey,
+    ApiKey, Beat, Claim, CommandResult, CommitListener, CreateResult, EvidenceRecord, ExecutorInfo, ExecutorRow, Job,
+    ListFilter, NewJob, OpenAttempt, OpenResult, Page, Release, Resolution, StepCommit, StepResult, Store, StoreError,
+    StoreStats, Timeline, Wanted, WorkKey,
 };
 use crate::time::{Clock, Timestamp};
 use content::Content;
@@ -63,7 +66,10 @@ impl MemoryStore {
 
     /// From now on the process behind this incarnation provably sends no more (rule R7c).
     pub fn mark_process_dead(&self, executor: ExecutorId) {
-        self.content().dead_processes.insert(executor);
+        let now = self.clock.now();
+        if let Some(row) = self.content().executors.get_mut(&executor) {
+            row.process_dead_at.get_or_insert(now);
+        }
     }
 
     /// Checks the invariants that the rows alone can show (I1, I2, I5, I6, I8, I10, I11), over all of them.
@@ -140,15 +146,11 @@ impl Store for MemoryStore {
     }
 
     async fn register_executor(&self, info: ExecutorInfo) -> Result<ExecutorId, StoreError> {
-        Ok(self.commit(|content, now| content.register_executor(&info, now)))
+        Ok(self.commit(|content, now| content.register_executor(info, now)))
     }
 
-    async fn acquire(&self, executor: ExecutorId, limit: usize) -> Result<Vec<Claim>, StoreError> {
-        Ok(self.commit(|content, now| content.acquire(executor, limit, now)))
-    }
-
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        Ok(self.content().next_due())
+    async fn acquire(&self, executor: ExecutorId, wanted: &Wanted) -> Result<Vec<Claim>, StoreError> {
+        Ok(self.commit(|content, now| content.acquire(executor, wanted, now)))
     }
 
     async fn owned(&self, executor: ExecutorId) -> Result<Vec<(WorkKey, Fence)>, StoreError> {
@@ -182,15 +184,13 @@ impl Store for MemoryStore {
         Ok(self.commit(|content, now| commits.into_iter().map(|item| content.step(executor, item, now)).collect()))
     }
 
-    async fn release(&self, executor: ExecutorId, rows: Vec<(WorkKey, Fence, Timestamp)>) -> Result<(), StoreError> {
-        self.commit(|content, _| {
-            rows.into_iter().for_each(|(work, fence, due)| content.release(executor, work, fence, due));
-        });
+    async fn release(&self, executor: ExecutorId, rows: Vec<Release>) -> Result<(), StoreError> {
+        self.commit(|content, _| rows.iter().for_each(|row| content.release(executor, row)));
         Ok(())
     }
 
-    async fn beat(&self, executor: ExecutorId) -> Result<Beat, StoreError> {
-        Ok(self.commit(|content, now| content.beat(executor, now)))
+    async fn beat(&self, executor: ExecutorId, load: Vec<(AccountId, u32)>) -> Result<Beat, StoreError> {
+        Ok(self.commit(|content, now| content.beat(executor, load, now)))
     }
 
     async fn reap(&self, limit: usize) -> Result<usize, StoreError> {
@@ -198,7 +198,31 @@ impl Store for MemoryStore {
     }
 
     async fn sender_is_dead(&self, executor: ExecutorId) -> Result<bool, StoreError> {
-        Ok(self.content().dead_processes.contains(&executor))
+        Ok(self.content().sender_is_dead(executor))
+    }
+
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok(self.clock.now())
+    }
+
+    async fn quarantine(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.content().quarantine)
+    }
+
+    async fn set_quarantine(&self) -> Result<Timestamp, StoreError> {
+        Ok(self.commit(|content, now| *content.quarantine.insert(now)))
+    }
+
+    async fn agree(&self, name: &'static str, value: &str) -> Result<bool, StoreError> {
+        Ok(self.commit(|content, _| *content.agreed.entry(name).or_insert_with(|| value.into()) == value.into()))
+    }
+
+    async fn executors(&self, limit: usize) -> Result<Vec<ExecutorRow>, StoreError> {
+        Ok(self.content().executors(limit))
+    }
+
+    async fn confirm_dead(&self, executor: ExecutorId) -> Result<bool, StoreError> {
+        Ok(self.commit(|content, now| content.confirm_dead(executor, now)))
     }
 
     async fn claimed(&self, account: AccountId, provider_jobs: Vec<ProviderJobId>) -> Result<Vec<bool>, StoreError> {
@@ -210,8 +234,8 @@ impl Store for MemoryStore {
         Ok(self.content().in_flight(account))
     }
 
-    async fn in_doubt(&self, account: AccountId) -> Result<u32, StoreError> {
-        Ok(self.content().in_doubt(account))
+    async fn in_doubt(&self, account: AccountId, since: Timestamp) -> Result<u32, StoreError> {
+        Ok(self.content().in_doubt(account, since))
     }
 
     async fn request_cancel(&self, project: ProjectId, job: JobId) -> Result<CommandResult, StoreError> {
@@ -228,8 +252,14 @@ impl Store for MemoryStore {
         Ok(self.commit(|content, now| content.resolve_held(project, job, resolution, by, now)))
     }
 
-    async fn retry(&self, project: ProjectId, job: JobId, by: Arc<str>) -> Result<CommandResult, StoreError> {
-        Ok(self.commit(|content, now| content.retry(project, job, by, now)))
+    async fn retry(
+        &self,
+        project: ProjectId,
+        job: JobId,
+        by: Arc<str>,
+        pool: PoolId,
+    ) -> Result<CommandResult, StoreError> {
+        Ok(self.commit(|content, now| content.retry(project, job, by, pool, now)))
     }
 
     async fn hide(&self, project: ProjectId, job: JobId) -> Result<(CommandResult, Vec<ArtifactKey>), StoreError> {
@@ -252,6 +282,19 @@ impl Store for MemoryStore {
         Ok(self.content().events_after(job, ver, limit))
     }
 
+    async fn feed(
+        &self,
+        project: Option<ProjectId>,
+        after: Option<FeedCursor>,
+        limit: usize,
+    ) -> Result<FeedPage, StoreError> {
+        self.content().feed_page(project, after, limit)
+    }
+
+    async fn tail(&self, after: Option<Tail>) -> Result<(Vec<FeedEvent>, Tail), StoreError> {
+        self.content().tail_after(after.as_ref())
+    }
+
     async fn timeline(&self, project: ProjectId, job: JobId) -> Result<Option<Timeline>, StoreError> {
         Ok(self.content().timeline(project, job))
     }
@@ -266,6 +309,10 @@ impl Store for MemoryStore {
 
     async fn register_accounts(&self, accounts: Vec<(String, String)>) -> Result<Vec<AccountId>, StoreError> {
         Ok(self.commit(|content, _| accounts.into_iter().map(|account| content.account(account)).collect()))
+    }
+
+    async fn register_pools(&self, pools: Vec<(AccountId, Arc<str>)>) -> Result<Vec<PoolId>, StoreError> {
+        Ok(self.commit(|content, _| pools.into_iter().map(|(account, model)| content.pool(account, model)).collect()))
     }
 
     async fn project(&self, name: &str) -> Result<ProjectId, StoreError> {

@@ -125,6 +125,8 @@ impl Content {
             stats.watched += u64::from(key.kind == WorkKind::Watch);
             stats.due += u64::from(row.owner.is_none() && row.due_at <= now);
         }
+        let alive = self.executors.values().filter(|row| row.dead_at.is_none() && now <= row.beat_at + row.ttl);
+        stats.executors = u64::try_from(alive.count()).unwrap_or(u64::MAX);
         stats.orphans = u64::try_from(self.orphans.len()).unwrap_or(u64::MAX);
         stats
     }

@@ -88,5 +88,11 @@ fn ablation_r9_unknown_taken_for_not_accepted_is_noticed() {
 
 #[test]
 fn ablation_r10_a_send_after_its_time_is_noticed() {
-    must_break(Rule::R10, Class::Nothing, &[Fault::Freeze, Fault::SlowStore], "R10");
+    // A process must stop just as its intent commits: more of them, and nothing that keeps jobs waiting.
+    must_break_where(Rule::R10, Class::Nothing, &[Fault::Freeze, Fault::SlowStore], "R10", |options| Options {
+        jobs: 40,
+        max_in_flight: None,
+        per_minute: None,
+        ..options
+    });
 }

@@ -10,6 +10,8 @@
 )]
 
 mod ablations;
+mod lost_history;
+mod many;
 mod runs;
 mod sim;
 mod simulation;

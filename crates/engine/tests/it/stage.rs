@@ -38,20 +38,39 @@ impl Stage {
     }
 
     pub async fn create(&self, number: usize, priority: i16, deadline: Option<Duration>) -> JobId {
-        let new = NewJob {
-            job: JobId::new(self.world.clock.now(), &self.ids),
-            project: self.world.project,
-            request: longtake_core::request::VideoRequest { priority, ..clients::request(number) },
-            deadline,
-            idempotency: None,
-        };
-        let creates = self.world.creates(0).expect("a process runs");
+        self.create_at(0, number, priority, deadline).await
+    }
+
+    /// As a client of one project, through one process.
+    pub async fn create_at(&self, place: usize, number: usize, priority: i16, deadline: Option<Duration>) -> JobId {
+        let new = self.new_job(number, priority, deadline);
+        let creates = self.world.creates(place).expect("a process runs");
         match creates.submit(new).await.expect("the store works") {
             CreateResult::Created(job) => {
                 self.acknowledged.note(number, job.record.job);
                 job.record.job
             }
             other => panic!("not created: {other:?}"),
+        }
+    }
+
+    /// Straight into the store, while no process runs.
+    pub async fn create_through(&self, store: &dyn Store, number: usize) -> JobId {
+        let new = self.new_job(number, 0, None);
+        let job = new.job;
+        store.create(vec![new]).await.expect("the store works");
+        self.acknowledged.note(number, job);
+        job
+    }
+
+    fn new_job(&self, number: usize, priority: i16, deadline: Option<Duration>) -> NewJob {
+        NewJob {
+            job: JobId::new(self.world.clock.now(), &self.ids),
+            project: self.world.project_of(number),
+            request: longtake_core::request::VideoRequest { priority, ..clients::request(number) },
+            pool: self.world.pools[0],
+            deadline,
+            idempotency: None,
         }
     }
 
@@ -77,7 +96,7 @@ impl Stage {
     }
 
     pub async fn cancel(&self, job: JobId) {
-        self.world.front_door().request_cancel(self.world.project, job).await.expect("the store works");
+        self.world.front_door().request_cancel(self.record(job).project, job).await.expect("the store works");
     }
 
     /// Waits until nothing is left to do, and checks everything.

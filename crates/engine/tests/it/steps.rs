@@ -428,7 +428,7 @@ fn a_retry_after_a_late_accept_keeps_both_on_the_books() {
         stage.until_state(job, StateName::Running).await;
         stage.cancel(job).await;
         stage.until_state(job, StateName::Canceled).await;
-        let retried = world.front_door().retry(world.project, job, "client".into()).await;
+        let retried = world.front_door().retry(world.project, job, "client".into(), world.pools[0]).await;
         assert!(retried.is_ok());
         stage.until_state(job, StateName::Completed).await;
         let world = stage.end().await;

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use longtake_core::apply::{Input, LateInput};
 use longtake_core::attempt::{AttemptState, Evidence, Retry, Verdict};
-use longtake_core::id::{AttemptNo, ExecutorId};
+use longtake_core::id::{AttemptNo, ExecutorId, Fence, PoolId};
+use longtake_core::limits::AttemptLimits;
 use longtake_core::pacing::Budget;
 use longtake_core::record::CancelOutcome;
 use longtake_core::state::{JobState, StateName};
 use longtake_core::step::{Step, Stop, WatchStep, next_step, watch_step};
 use longtake_core::store::{
-    OpenAttempt, OpenResult, Resolution, StepCommit, StepInput, StepResult, Store, WorkKey, WorkKind,
+    OpenAttempt, OpenResult, Place, Release, Resolution, StepCommit, StepInput, StepResult, Store, Wanted, WorkKey,
+    WorkKind,
 };
 use longtake_core::time::{Clock, Timestamp};
 
@@ -54,9 +56,19 @@ fn commit(world: &mut World, input: Input) {
     };
 }
 
+/// Room for all there is.
+fn everything() -> Wanted {
+    Wanted { due: 100, queued: 100, accounts: Vec::new() }
+}
+
+fn give_back(world: &World, work: WorkKey, fence: Fence, due_at: Timestamp) {
+    let row = Release { work, fence, due_at, place: Place::default() };
+    now(world.store.release(world.executor, vec![row])).unwrap();
+}
+
 /// The owner of a watch row settles its attempt; it looks first.
 fn settle(world: &mut World, n: AttemptNo, input: LateInput) {
-    let claims = now(world.store.acquire(world.executor, 100)).unwrap();
+    let claims = now(world.store.acquire(world.executor, &everything())).unwrap();
     for claim in claims {
         if claim.work == WorkKey::watch(job(), n) {
             let input = StepInput::Late(input.clone());
@@ -67,18 +79,18 @@ fn settle(world: &mut World, n: AttemptNo, input: LateInput) {
             }
         } else {
             let due = world.clock.now();
-            now(world.store.release(world.executor, vec![(claim.work, claim.fence, due)])).unwrap();
+            give_back(world, claim.work, claim.fence, due);
         }
     }
 }
 
 fn acquire_drive(world: &mut World) {
-    for claim in now(world.store.acquire(world.executor, 100)).unwrap() {
+    for claim in now(world.store.acquire(world.executor, &everything())).unwrap() {
         if claim.work.kind == WorkKind::Drive {
             world.memory = Some(Memory { fence: claim.fence, record: claim.record, sending: None, fold: false });
         } else {
             let due = world.clock.now();
-            now(world.store.release(world.executor, vec![(claim.work, claim.fence, due)])).unwrap();
+            give_back(world, claim.work, claim.fence, due);
         }
     }
 }
@@ -87,7 +99,8 @@ fn submit(world: &mut World) {
     let Some(memory) = world.memory.take() else { return };
     let attempt = intent(memory.record.next_attempt(), world.executor, world.clock.now());
     let n = attempt.n.0;
-    let open = OpenAttempt { work: WorkKey::drive(job()), fence: memory.fence, attempt, account_limit: None };
+    let open =
+        OpenAttempt { work: WorkKey::drive(job()), fence: memory.fence, attempt, limits: AttemptLimits::default() };
     let answer = now(world.store.open_attempts(world.executor, vec![open])).unwrap().pop();
     world.memory = match answer {
         Some(OpenResult::Opened(record)) => Some(Memory { record, sending: Some(n), ..memory }),
@@ -208,7 +221,7 @@ fn act(ways: &mut Ways<'_>, memory: &Memory) {
         Some(Step::Wait) => ways.add(true, "hand back", |world| {
             let Some(memory) = world.memory.take() else { return };
             let due = memory.record.deadline_at.unwrap_or(Timestamp::NEVER);
-            now(world.store.release(world.executor, vec![(WorkKey::drive(job()), memory.fence, due)])).unwrap();
+            give_back(world, WorkKey::drive(job()), memory.fence, due);
         }),
     }
 }
@@ -310,7 +323,7 @@ fn clients(ways: &mut Ways<'_>) {
     if left.retries > 0 && matches!(record.state.name(), StateName::Failed | StateName::Canceled) {
         ways.add(false, "retry", |world| {
             world.left.retries -= 1;
-            now(world.store.retry(PROJECT, job(), "client".into())).unwrap();
+            now(world.store.retry(PROJECT, job(), "client".into(), PoolId::NONE)).unwrap();
         });
     }
     if left.hides > 0 && record.state.is_terminal() {
@@ -347,8 +360,8 @@ fn crashes(ways: &mut Ways<'_>) {
     let lose = |world: &mut World| {
         world.left.crashes -= 1;
         if let Some(memory) = world.memory.take() {
-            let row = (WorkKey::drive(job()), memory.fence, world.clock.now());
-            now(world.store.release(world.executor, vec![row])).unwrap();
+            let due = world.clock.now();
+            give_back(world, WorkKey::drive(job()), memory.fence, due);
         }
         world.executor = ExecutorId(2);
     };

@@ -12,12 +12,14 @@ use futures::FutureExt as _;
 use longtake_core::artifact::{Artifact, ArtifactKey, Digest, MediaInfo};
 use longtake_core::attempt::{Attempt, AttemptState, Evidence, Rejection, Retry};
 use longtake_core::failure::{Failure, FailureCode};
-use longtake_core::id::{AccountId, AttemptNo, ClientRef, ExecutorId, Fence, JobId, Nonce, ProjectId, ProviderJobId};
+use longtake_core::id::{
+    AccountId, AttemptNo, ClientRef, ExecutorId, Fence, JobId, Nonce, PoolId, ProjectId, ProviderJobId,
+};
 use longtake_core::memory_store::MemoryStore;
 use longtake_core::record::Record;
 use longtake_core::request::{Size, VideoRequest};
 use longtake_core::state::JobState;
-use longtake_core::store::{EvidenceRecord, ExecutorInfo, NewJob, Store, WorkKey, WorkKind};
+use longtake_core::store::{EvidenceRecord, ExecutorInfo, NewJob, ProcessInfo, Store, WorkKey, WorkKind};
 use longtake_core::time::{Clock, Timestamp};
 
 /// Stands still until an action turns it.
@@ -118,7 +120,7 @@ impl World {
     pub fn new(left: Left) -> Self {
         let clock = Arc::new(Frozen(AtomicI64::new(1_000_000_000)));
         let store = MemoryStore::new(clock.clone());
-        let info = ExecutorInfo { host: "model".to_owned(), pid: 1, ttl: Duration::from_secs(15) };
+        let info = ExecutorInfo { process: ProcessInfo::default(), ttl: Duration::from_secs(15) };
         let executor = now(store.register_executor(info.clone())).unwrap();
         now(store.register_executor(info)).unwrap();
         let request = VideoRequest {
@@ -131,7 +133,8 @@ impl World {
             priority: 0,
             provider_options: None,
         };
-        let new = NewJob { job: job(), project: PROJECT, request, deadline: Some(DEADLINE), idempotency: None };
+        let deadline = Some(DEADLINE);
+        let new = NewJob { job: job(), project: PROJECT, request, pool: PoolId::NONE, deadline, idempotency: None };
         now(store.create(vec![new])).unwrap();
         Self {
             store,

@@ -58,8 +58,9 @@ async fn client(world: Arc<World>, number: usize, acknowledged: Acknowledged) {
     pause(Duration::from_millis(random.below(latest))).await;
     let new = NewJob {
         job: JobId::new(world.clock.now(), &random),
-        project: world.project,
+        project: world.project_of(number),
         request: request(number),
+        pool: world.pools[0],
         deadline: random.chance(200).then(|| secs(random.between(20, 1_500))),
         idempotency: random.chance(500).then(|| IdempotencyKey {
             key: format!("key-{number}").into(),
@@ -73,14 +74,14 @@ async fn client(world: Arc<World>, number: usize, acknowledged: Acknowledged) {
     }
     if random.chance(250) {
         pause(Duration::from_millis(random.below(600_000))).await;
-        while world.front_door().request_cancel(world.project, job).await.is_err() {
+        while world.front_door().request_cancel(new.project, job).await.is_err() {
             pause(secs(3)).await;
         }
     }
     for _ in 0..random.below(3) {
         pause(secs(random.between(30, 900))).await;
         if random.chance(600) {
-            while world.front_door().retry(world.project, job, "client".into()).await.is_err() {
+            while world.front_door().retry(new.project, job, "client".into(), world.pools[0]).await.is_err() {
                 pause(secs(3)).await;
             }
         }
@@ -159,7 +160,7 @@ pub async fn person(world: Arc<World>, patience: Duration) {
                 None if random.chance(500) => Resolution::Decide(Verdict::Resubmit),
                 None => Resolution::Decide(Verdict::Fail),
             };
-            let answer = world.front_door().resolve_held(world.project, record.job, resolution, "person".into()).await;
+            let answer = world.front_door().resolve_held(record.project, record.job, resolution, "person".into()).await;
             if let Ok(CommandResult::NotFound) = answer {
                 world.trace.violation(format!("a held job is not found: {}", record.job));
             }
@@ -179,8 +180,8 @@ pub async fn hide_some(world: &World) {
         if !random.chance(300) {
             continue;
         }
-        let hidden = world.front_door().hide(world.project, record.job).await;
-        let gone = world.front_door().get(world.project, record.job).await;
+        let hidden = world.front_door().hide(record.project, record.job).await;
+        let gone = world.front_door().get(record.project, record.job).await;
         let finished = matches!(record.state.name(), StateName::Completed | StateName::Failed | StateName::Canceled);
         let right = matches!((&hidden, &gone), (Ok((CommandResult::Done(_), _)), Ok(None)));
         if finished && !right {

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_lc_rs::digest;
 use longtake_core::attempt::{Attempt, AttemptState};
 use longtake_core::event::EventKind;
-use longtake_core::id::JobId;
+use longtake_core::id::{AccountId, JobId};
+use longtake_core::limits::{Limits, Pace};
 use longtake_core::provider::ChargedOn;
 use longtake_core::state::StateName;
 use longtake_core::store::{Store, WorkKind};
@@ -26,6 +27,28 @@ pub fn always(world: &World) {
     }
     bills(world);
     room(world);
+    pace(world);
+}
+
+/// No account is asked for more than its pace allows, in any stretch of time.
+fn pace(world: &World) {
+    let Some(per_minute) = world.options.per_minute else { return };
+    let limits = Limits { per_minute: Some(per_minute), max_in_flight: None };
+    let Some(pace) = Pace::of(&limits) else { return };
+    let interval = pace.interval().as_micros();
+    let mut submitted: BTreeMap<AccountId, Vec<i64>> = BTreeMap::new();
+    for event in world.database.rows.events().iter().filter(|event| event.kind == EventKind::Submitted) {
+        if let Some((_, account)) = event.snapshot.attempt {
+            submitted.entry(account).or_default().push(event.at.as_micros());
+        }
+    }
+    for (account, mut times) in submitted {
+        times.sort_unstable();
+        // At these paces no permits are saved up, so each comes an interval after the one before it.
+        if times.windows(2).any(|pair| ((pair[1] - pair[0]).unsigned_abs() as u128) < interval) {
+            world.trace.violation(format!("account {account} was asked for more than {per_minute} per minute"));
+        }
+    }
 }
 
 /// No account runs more than it may; what the watch limit gave up is no longer ours to count.

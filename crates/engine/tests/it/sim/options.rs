@@ -33,6 +33,10 @@ pub struct Options {
     pub jobs: usize,
     pub accounts: usize,
     pub max_in_flight: Option<u32>,
+    /// Submissions per minute of each account.
+    pub per_minute: Option<u32>,
+    /// Clients' jobs belong to so many projects.
+    pub projects: usize,
     pub charged_on: ChargedOn,
     pub can_cancel: bool,
     pub on_unknown: OnUnknown,
@@ -81,6 +85,8 @@ impl Options {
             watch_limit: secs(random.between(900, 3_600)),
             phase_1: secs(random.between(900, 2_700)),
             faults: FaultSet::random(&random),
+            per_minute: random.chance(300).then(|| random.between(2, 30) as u32),
+            projects: random.between(1, 3) as usize,
         };
         if options.faults.has(Fault::ClockSkew) {
             options.watch_limit += 2 * LONGEST_SKEW; // a limit of days, which a clock an hour off does not touch
@@ -95,6 +101,8 @@ impl Options {
             jobs: 1,
             accounts: 1,
             max_in_flight: None,
+            per_minute: None,
+            projects: 1,
             charged_on: ChargedOn::Submit,
             can_cancel: true,
             on_unknown: OnUnknown::Hold,

@@ -13,10 +13,9 @@ use longtake_core::provider::{
     ProviderProfile, ProviderStatus, SubmitRequest, Unsupported,
 };
 use longtake_core::request::VideoRequest;
-use longtake_core::time::Clock;
 use tokio::sync::oneshot;
 
-use super::clock::{Gate, SimClock, pause, secs};
+use super::clock::{Gate, pause, secs};
 use super::faults::{Fault, Faults};
 use super::options::LONGEST_ACCEPT;
 use super::vendor::Vendor;
@@ -25,7 +24,6 @@ use super::vendor::Vendor;
 pub struct Line {
     pub vendor: Arc<Vendor>,
     pub gate: Gate,
-    pub clock: SimClock,
     pub process: usize,
 }
 
@@ -155,7 +153,7 @@ impl Provider for Line {
 
     async fn submit(&self, call: &Call, request: &SubmitRequest) -> Answer {
         let (faults, account) = (&self.vendor.faults, call.account);
-        self.vendor.check_in_time(request, self.clock.now());
+        self.vendor.check_in_time(request);
         self.gate.pass().await;
         self.vendor.called();
         if faults.strikes(Fault::FreezeAtSend) {

@@ -9,14 +9,16 @@ use async_trait::async_trait;
 use longtake_core::artifact::ArtifactKey;
 use longtake_core::attempt::Evidence;
 use longtake_core::event::JobEvent;
-use longtake_core::id::{AccountId, ExecutorId, Fence, JobId, ProjectId, ProviderJobId};
+use longtake_core::feed::{FeedCursor, FeedEvent, FeedPage, Tail};
+use longtake_core::id::{AccountId, ExecutorId, Fence, JobId, PoolId, ProjectId, ProviderJobId};
 use longtake_core::memory_store::MemoryStore;
 use longtake_core::request::VideoRequest;
 use longtake_core::store::{
-    ApiKey, Beat, Claim, CommandResult, CommitListener, CreateResult, EvidenceRecord, ExecutorInfo, Job, ListFilter,
-    NewJob, OpenAttempt, OpenResult, Page, Resolution, StepCommit, StepInput, StepResult, Store, StoreError,
-    StoreStats, Timeline, WorkKey,
+    ApiKey, Beat, Claim, CommandResult, CommitListener, CreateResult, EvidenceRecord, ExecutorInfo, ExecutorRow, Job,
+    ListFilter, NewJob, OpenAttempt, OpenResult, Page, Release, Resolution, StepCommit, StepInput, StepResult, Store,
+    StoreError, StoreStats, Timeline, Wanted, WorkKey,
 };
+
 use longtake_core::time::Timestamp;
 
 use super::SimRandom;
@@ -97,6 +99,12 @@ impl Database {
     /// What was handed in as evidence: it must be known for ever.
     pub fn was_testified(&self, provider_job: &ProviderJobId) -> bool {
         self.notes().testified.contains(provider_job)
+    }
+
+    /// Comes back as a copy had it: everything younger is forgotten, the fences too.
+    pub fn lose_history(&self, backup: &MemoryStore) {
+        self.rows.restore(backup);
+        self.notes().holders.clear();
     }
 
     fn took(&self, executor: ExecutorId, claims: &[Claim]) {
@@ -220,9 +228,9 @@ impl Store for StoreHandle {
         .await
     }
 
-    async fn acquire(&self, executor: ExecutorId, limit: usize) -> Result<Vec<Claim>, StoreError> {
+    async fn acquire(&self, executor: ExecutorId, wanted: &Wanted) -> Result<Vec<Claim>, StoreError> {
         self.run("acquire", Kind::Write, async {
-            let claims = self.rows().acquire(executor, limit).await?;
+            let claims = self.rows().acquire(executor, wanted).await?;
             for claim in &claims {
                 self.note(format_args!(
                     "{executor} acquires {} {:?} fence {}",
@@ -233,10 +241,6 @@ impl Store for StoreHandle {
             Ok(claims)
         })
         .await
-    }
-
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.run("next_due", Kind::Read, self.rows().next_due()).await
     }
 
     async fn owned(&self, executor: ExecutorId) -> Result<Vec<(WorkKey, Fence)>, StoreError> {
@@ -265,7 +269,8 @@ impl Store for StoreHandle {
     ) -> Result<Vec<OpenResult>, StoreError> {
         let named: Vec<_> = intents.iter().map(|intent| (intent.work, intent.fence, intent.attempt.clone())).collect();
         for (work, _, attempt) in &named {
-            self.database.vendor.intended(work.job, attempt.n.0, attempt.send_deadline_at);
+            let window = attempt.send_deadline_at.since(attempt.intent_at);
+            self.database.vendor.intended(work.job, attempt.n.0, window);
         }
         self.run("open_attempts", Kind::Write, async {
             let opened = self.rows().open_attempts(executor, intents).await?;
@@ -278,6 +283,8 @@ impl Store for StoreHandle {
                     OpenResult::Stale => "stale",
                     OpenResult::Conflict(_) => "conflict",
                     OpenResult::AccountFull => "account full",
+                    OpenResult::Paced(_) => "paced",
+                    OpenResult::Doubted(_) => "doubted",
                 };
                 self.note(format_args!("{executor} intent {} n={} -> {result}", work.job, attempt.n));
             }
@@ -320,18 +327,19 @@ impl Store for StoreHandle {
         .await
     }
 
-    async fn release(&self, executor: ExecutorId, rows: Vec<(WorkKey, Fence, Timestamp)>) -> Result<(), StoreError> {
+    async fn release(&self, executor: ExecutorId, rows: Vec<Release>) -> Result<(), StoreError> {
         self.run("release", Kind::Write, async {
-            for (work, fence, _) in &rows {
-                self.note(format_args!("{executor} releases {} fence {fence}", work.job));
+            for Release { work, fence, place, .. } in &rows {
+                let to = if place.queued { "into the queue" } else { "as due" };
+                self.note(format_args!("{executor} releases {} fence {fence} {to}", work.job));
             }
             self.rows().release(executor, rows).await
         })
         .await
     }
 
-    async fn beat(&self, executor: ExecutorId) -> Result<Beat, StoreError> {
-        let beat = self.run("beat", Kind::Write, self.rows().beat(executor)).await?;
+    async fn beat(&self, executor: ExecutorId, load: Vec<(AccountId, u32)>) -> Result<Beat, StoreError> {
+        let beat = self.run("beat", Kind::Write, self.rows().beat(executor, load)).await?;
         if beat == Beat::Dead {
             self.note(format_args!("{executor} learns that it was given up"));
         }
@@ -353,6 +361,47 @@ impl Store for StoreHandle {
         self.run("sender_is_dead", Kind::Read, self.rows().sender_is_dead(executor)).await
     }
 
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.run("now", Kind::Read, self.rows().now()).await
+    }
+
+    async fn quarantine(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.run("quarantine", Kind::Read, self.rows().quarantine()).await
+    }
+
+    async fn set_quarantine(&self) -> Result<Timestamp, StoreError> {
+        self.run("set_quarantine", Kind::Write, self.rows().set_quarantine()).await
+    }
+
+    async fn agree(&self, name: &'static str, value: &str) -> Result<bool, StoreError> {
+        self.run("agree", Kind::Write, self.rows().agree(name, value)).await
+    }
+
+    async fn executors(&self, limit: usize) -> Result<Vec<ExecutorRow>, StoreError> {
+        self.run("executors", Kind::Read, self.rows().executors(limit)).await
+    }
+
+    async fn confirm_dead(&self, executor: ExecutorId) -> Result<bool, StoreError> {
+        self.run("confirm_dead", Kind::Write, self.rows().confirm_dead(executor)).await
+    }
+
+    async fn feed(
+        &self,
+        project: Option<ProjectId>,
+        after: Option<FeedCursor>,
+        limit: usize,
+    ) -> Result<FeedPage, StoreError> {
+        self.run("feed", Kind::Read, self.rows().feed(project, after, limit)).await
+    }
+
+    async fn tail(&self, after: Option<Tail>) -> Result<(Vec<FeedEvent>, Tail), StoreError> {
+        self.run("tail", Kind::Read, self.rows().tail(after)).await
+    }
+
+    async fn register_pools(&self, pools: Vec<(AccountId, Arc<str>)>) -> Result<Vec<PoolId>, StoreError> {
+        self.run("register_pools", Kind::Write, self.rows().register_pools(pools)).await
+    }
+
     async fn claimed(&self, account: AccountId, provider_jobs: Vec<ProviderJobId>) -> Result<Vec<bool>, StoreError> {
         self.run("claimed", Kind::Read, self.rows().claimed(account, provider_jobs)).await
     }
@@ -361,8 +410,8 @@ impl Store for StoreHandle {
         self.run("in_flight", Kind::Read, self.rows().in_flight(account)).await
     }
 
-    async fn in_doubt(&self, account: AccountId) -> Result<u32, StoreError> {
-        self.run("in_doubt", Kind::Read, self.rows().in_doubt(account)).await
+    async fn in_doubt(&self, account: AccountId, since: Timestamp) -> Result<u32, StoreError> {
+        self.run("in_doubt", Kind::Read, self.rows().in_doubt(account, since)).await
     }
 
     async fn request_cancel(&self, project: ProjectId, job: JobId) -> Result<CommandResult, StoreError> {
@@ -387,10 +436,16 @@ impl Store for StoreHandle {
         .await
     }
 
-    async fn retry(&self, project: ProjectId, job: JobId, by: Arc<str>) -> Result<CommandResult, StoreError> {
+    async fn retry(
+        &self,
+        project: ProjectId,
+        job: JobId,
+        by: Arc<str>,
+        pool: PoolId,
+    ) -> Result<CommandResult, StoreError> {
         self.run("retry", Kind::Write, async {
             self.note(format_args!("retry {job}"));
-            self.rows().retry(project, job, by).await
+            self.rows().retry(project, job, by, pool).await
         })
         .await
     }

@@ -135,14 +135,16 @@ impl Vendor {
         scripted.unwrap_or_else(|| Fate::choose(&self.faults))
     }
 
-    /// Our side committed, or tried to commit, this intent.
-    pub fn intended(&self, job: JobId, attempt: u16, send_deadline_at: Timestamp) {
+    /// Our side commits, or tries to commit, this intent: its time begins here at the latest.
+    pub fn intended(&self, job: JobId, attempt: u16, send_window: Duration) {
+        let send_deadline_at = self.clock.now() + send_window;
         self.books().intents.insert((job, attempt), Intended { send_deadline_at, sent: false });
     }
 
-    /// Rule R10: the first send of an attempt begins before its deadline, by the sender's own clock. Where keys are
+    /// Rule R10: the first send of an attempt begins before its time is over, whatever anyone's clock says. Where keys are
     /// recognised another owner may send later (rule R8).
-    pub fn check_in_time(&self, request: &SubmitRequest, now: Timestamp) {
+    pub fn check_in_time(&self, request: &SubmitRequest) {
+        let now = self.clock.now();
         if self.class == Class::Key {
             return;
         }

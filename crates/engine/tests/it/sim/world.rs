@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use longtake_core::id::{AccountId, ExecutorId, ProjectId};
+use longtake_core::id::{AccountId, ExecutorId, PoolId, ProjectId};
+use longtake_core::limits::Limits;
 use longtake_core::memory_store::MemoryStore;
 use longtake_core::route::Route;
-use longtake_core::store::{CommitListener, Store};
+use longtake_core::store::{CommitListener, ProcessInfo, Store};
 use longtake_engine::{AccountEntry, Creates, Engine, EngineConfig, Parts};
 
 use super::SimRandom;
@@ -21,6 +22,8 @@ use super::vendor::Vendor;
 
 /// The public model of all jobs here.
 pub const MODEL: &str = "sim-1";
+/// The provider's name for it.
+const UPSTREAM_MODEL: &str = "upstream-1";
 
 /// One process: an engine behind a gate.
 pub struct Process {
@@ -40,7 +43,11 @@ pub struct World {
     pub database: Arc<Database>,
     pub bucket: Arc<Bucket>,
     pub accounts: Vec<AccountId>,
+    /// The one model of each account.
+    pub pools: Vec<PoolId>,
+    /// Of clients that are not told apart.
     pub project: ProjectId,
+    pub projects: Vec<ProjectId>,
     pub config: EngineConfig,
     processes: Mutex<Vec<Option<Process>>>,
     /// Incarnations whose death is not known yet.
@@ -56,7 +63,12 @@ impl World {
         let rows = MemoryStore::new(Arc::new(clock.clone()));
         let names = (0..options.accounts).map(|n| (format!("account-{n}"), "simulated".to_owned())).collect();
         let accounts = rows.register_accounts(names).await.expect("the rows do not fail");
-        let project = rows.project("default").await.expect("the rows do not fail");
+        let named = accounts.iter().map(|account| (*account, UPSTREAM_MODEL.into())).collect();
+        let pools = rows.register_pools(named).await.expect("the rows do not fail");
+        let mut projects = vec![rows.project("default").await.expect("the rows do not fail")];
+        for number in 1..options.projects {
+            projects.push(rows.project(&format!("project-{number}")).await.expect("the rows do not fail"));
+        }
         let database = Arc::new(Database::new(rows, faults.clone(), trace.clone(), vendor.clone(), options.seed));
         let bucket = Arc::new(Bucket::new(faults.clone(), trace.clone(), clock.clone()));
         let config = EngineConfig {
@@ -85,9 +97,16 @@ impl World {
             database,
             bucket,
             accounts,
-            project,
+            pools,
+            project: projects[0],
+            projects,
             config,
         })
+    }
+
+    /// The project of one client.
+    pub fn project_of(&self, number: usize) -> ProjectId {
+        self.projects[number % self.projects.len()]
     }
 
     fn processes(&self) -> MutexGuard<'_, Vec<Option<Process>>> {
@@ -138,18 +157,20 @@ impl World {
     }
 
     fn parts(&self, place: usize, process: &Process) -> Parts {
-        let line: Arc<Line> = Arc::new(Line {
-            vendor: self.vendor.clone(),
-            gate: process.gate.clone(),
-            clock: process.clock.clone(),
-            process: place,
-        });
+        let line: Arc<Line> =
+            Arc::new(Line { vendor: self.vendor.clone(), gate: process.gate.clone(), process: place });
         let entry = |account: &AccountId| AccountEntry {
             name: format!("account-{account}"),
             provider: line.clone(),
-            max_in_flight: self.options.max_in_flight,
+            limits: Limits { max_in_flight: self.options.max_in_flight, per_minute: self.options.per_minute },
+            drives: true,
         };
-        let route = |account: &AccountId| Route { account: *account, model: "upstream-1".into() };
+        let route = |(account, pool): (&AccountId, &PoolId)| Route {
+            account: *account,
+            model: UPSTREAM_MODEL.into(),
+            pool: *pool,
+            limits: Limits::NONE,
+        };
         Parts {
             store: Arc::new(StoreHandle {
                 database: self.database.clone(),
@@ -163,9 +184,9 @@ impl World {
             clock: Arc::new(process.clock.clone()),
             random: Arc::new(SimRandom::new(longtake_core::id::Random::u64(&self.starts))),
             accounts: self.accounts.iter().map(|account| (*account, entry(account))).collect(),
-            routes: BTreeMap::from([(MODEL.to_owned(), self.accounts.iter().map(route).collect())]),
+            routes: BTreeMap::from([(MODEL.to_owned(), self.accounts.iter().zip(&self.pools).map(route).collect())]),
             secret_key: [7; 32],
-            host: format!("host-{place}"),
+            process: ProcessInfo { host: format!("host-{place}"), ..ProcessInfo::default() },
             config: self.config.clone(),
         }
     }

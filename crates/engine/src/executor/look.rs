@@ -1,0 +1,173 @@
+//! Looking for work: what there is room for, what is given back on the way, and what comes of it.
+
+use std::time::Duration;
+
+use longtake_core::id::{AccountId, Fence};
+use longtake_core::state::JobState;
+use longtake_core::store::{Claim, Release, StoreError, Wanted, WantedAccount, WorkKey, WorkKind};
+
+use super::{ADOPT_EVERY, Executor, Message, RELEASE_BATCH};
+use crate::context::Context;
+use crate::task::Task;
+
+/// Who owns more than its share of an account leaves due work of it to the others for so long.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What came back from a background look at the store.
+pub(super) struct Look {
+    claims: Result<Vec<Claim>, StoreError>,
+    /// There was as much as could be taken: look again at once.
+    more: bool,
+    /// The queue gave all that was asked for: there may be more.
+    hungry: bool,
+}
+
+impl Executor {
+    /// Whether more of an account is owned than is fair; a little more is no reason to pass it around.
+    pub(super) fn has_excess(&self, account: AccountId) -> bool {
+        let Some(share) = self.shares.get(&account) else { return false };
+        let batch = u32::try_from(self.config().acquire_batch).unwrap_or(u32::MAX);
+        self.owned.of(account) > share.rows.saturating_add(batch.min(share.rows / 4 + 16))
+    }
+
+    pub(super) fn begin_look(&mut self, now: Duration) {
+        (self.looking, self.looked_at) = (true, now);
+        self.look_at = now + self.config().look_interval;
+        let wanted = self.wanted(now);
+        let adopt = self.adopt_at <= now;
+        let known = if adopt { self.owned.fences() } else { Vec::new() };
+        if adopt {
+            self.adopt_at = now + ADOPT_EVERY;
+        }
+        let returns = self.take_returns();
+        let context = self.context.clone();
+        self.calls.spawn(async move { Message::Look(look(&context, wanted, adopt.then_some(known), returns).await) });
+    }
+
+    /// What there is room for. Accounts take turns at being asked first.
+    fn wanted(&mut self, now: Duration) -> Wanted {
+        let room = self.config().max_owned.saturating_sub(self.owned.len());
+        let due = room.min(self.config().acquire_batch);
+        let queued = room.min(self.admission.room());
+        let context = self.context.clone();
+        let mut accounts: Vec<WantedAccount> = (context.parts.accounts.iter())
+            .filter(|(_, entry)| entry.drives)
+            .map(|(account, entry)| {
+                let excess = self.has_excess(*account);
+                WantedAccount {
+                    account: *account,
+                    limits: entry.limits,
+                    pools: context.pools(*account),
+                    takes_queued: self.admission.is_open(*account, now) && (!excess || self.may_ask(*account, now)),
+                    overdue: if excess { PATIENCE } else { Duration::ZERO },
+                }
+            })
+            .collect();
+        self.first = self.first.wrapping_add(1);
+        if !accounts.is_empty() {
+            let first = self.first % accounts.len();
+            accounts.rotate_left(first);
+        }
+        Wanted { due, queued, accounts }
+    }
+
+    /// Where others hold less, the queue is theirs first; but nobody waits for one who does not take.
+    fn may_ask(&mut self, account: AccountId, now: Duration) -> bool {
+        let asked = self.asked.entry(account).or_insert(now);
+        let may = now.saturating_sub(*asked) >= PATIENCE;
+        if may {
+            *asked = now;
+        }
+        may
+    }
+
+    fn take_returns(&mut self) -> Vec<Release> {
+        let mut rows = Vec::with_capacity(self.returns.len());
+        for (work, (due_at, place)) in std::mem::take(&mut self.returns) {
+            if let Some(task) = self.owned.take(work) {
+                self.owned.end_busy(work, task.fence);
+                rows.push(Release { work, fence: task.fence, due_at, place });
+            }
+        }
+        rows
+    }
+
+    pub(super) fn take_look(&mut self, look: Look) {
+        self.looking = false;
+        let now = self.now();
+        match look.claims {
+            Ok(claims) => {
+                self.hungry = look.hungry;
+                if look.more {
+                    self.look_at = now;
+                }
+                for claim in claims {
+                    self.take_claim(claim, now);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "work could not be looked for");
+                self.adopt_at = now + self.config().look_interval;
+            }
+        }
+    }
+
+    fn take_claim(&mut self, claim: Claim, now: Duration) {
+        let (work, fence) = (claim.work, claim.fence);
+        if self.owned.wake_busy(work, fence) {
+            return;
+        }
+        let mut task = match self.owned.knows(work, fence).then(|| self.owned.take(work)).flatten() {
+            Some(task) => task,
+            None => Box::new(Task::new(claim.clone())),
+        };
+        task.refresh(claim.record, claim.late);
+        task.account = self.context.account_of(&task);
+        self.owned.end_busy(work, fence);
+        self.returns.remove(&work);
+        self.owned.put(task, now);
+    }
+}
+
+/// Own work that was woken, due work nobody owns, and, if asked, own work nobody here remembers.
+async fn look(context: &Context, wanted: Wanted, known: Option<Vec<(WorkKey, Fence)>>, returns: Vec<Release>) -> Look {
+    let store = &context.parts.store;
+    let batch = context.parts.config.acquire_batch;
+    let found = async {
+        for rows in returns.chunks(RELEASE_BATCH) {
+            store.release(context.executor, rows.to_vec()).await?;
+        }
+        let mut claims = store.woken(context.executor, batch).await?;
+        let mut more = claims.len() >= batch;
+        if let Some(known) = known {
+            let owned = store.owned(context.executor).await?;
+            let strange: Vec<_> = owned
+                .into_iter()
+                .filter(|row| known.binary_search(row).is_err())
+                .map(|(work, _)| work)
+                .take(batch)
+                .collect();
+            if !strange.is_empty() {
+                claims.extend(store.claims(context.executor, strange).await?);
+            }
+        }
+        let mut hungry = wanted.queued == 0;
+        if wanted.due + wanted.queued > 0 {
+            let acquired = store.acquire(context.executor, &wanted).await?;
+            let fresh = acquired.iter().filter(|claim| is_fresh(claim)).count();
+            hungry |= fresh > 0;
+            more |= acquired.len() - fresh >= wanted.due.max(1);
+            claims.extend(acquired);
+        }
+        Ok((claims, more, hungry))
+    };
+    match found.await {
+        Ok((claims, more, hungry)) => Look { claims: Ok(claims), more, hungry },
+        Err(error) => Look { claims: Err(error), more: false, hungry: true },
+    }
+}
+
+/// It was taken for a submission.
+fn is_fresh(claim: &Claim) -> bool {
+    claim.work.kind == WorkKind::Drive && matches!(claim.record.state, JobState::Queued)
+}
