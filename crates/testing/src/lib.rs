@@ -1,7 +1,8 @@
 //! Simulators of vendors, for tests, benchmarks and chaos runs of Longtake. Development only.
 //!
 //! [`sim`] is one server that speaks the wire of every simulated vendor, keeps a billing ledger on disk and
-//! misbehaves on request; `longtake-sim` is the same in a process of its own. [`proxy`] cuts TCP connections.
+//! misbehaves on request; `longtake-sim` is the same in a process of its own. [`proxy`] cuts TCP connections;
+//! [`postgres`] runs throwaway PostgreSQL servers.
 //! [`wait_until`] polls a condition with a bound.
 //! Absent: the deterministic in-memory provider of the engine's simulation; it lives with the engine's tests.
 #![expect(
@@ -13,6 +14,7 @@
 #![expect(clippy::disallowed_methods, reason = "a vendor's clock is the real one, whatever clock the tested code has")]
 
 mod background;
+pub mod postgres;
 pub mod proxy;
 pub mod sim;
 mod wait;

@@ -6,6 +6,7 @@ mod lists;
 mod minimax;
 mod network;
 mod openai;
+mod postgres;
 mod results;
 
 use std::path::PathBuf;
