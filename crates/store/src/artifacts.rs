@@ -29,6 +29,8 @@ const CHUNK_BYTES: u64 = 256 * 1024;
 const MAX_KEY_BYTES: usize = 512;
 /// `object_store` puts this into the names of files that are not finished; no key has it.
 const UNFINISHED: char = '#';
+/// How long an unfinished file of a shared folder is left alone after its last change.
+const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3_600);
 /// Deepest folder of a key; below it there is nothing of ours.
 const MAX_DEPTH: usize = 16;
 
@@ -45,9 +47,22 @@ impl FileArtifacts {
     /// # Errors
     /// The folder cannot be made or read.
     pub fn open(folder: &Path) -> std::io::Result<Self> {
+        Self::open_swept(folder, Duration::ZERO)
+    }
+
+    /// The same for a folder in which other processes write at this moment: only what nobody has touched for a day is
+    /// taken for unfinished.
+    ///
+    /// # Errors
+    /// The folder cannot be made or read.
+    pub fn open_shared(folder: &Path) -> std::io::Result<Self> {
+        Self::open_swept(folder, ABANDONED_AFTER)
+    }
+
+    fn open_swept(folder: &Path, age: Duration) -> std::io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let root = folder.canonicalize()?;
-        sweep(&root, MAX_DEPTH)?;
+        sweep(&root, MAX_DEPTH, age)?;
         if let Some(parent) = root.parent() {
             sync_folder(parent)?;
         }
@@ -210,6 +225,9 @@ struct FileWriter {
 #[async_trait]
 impl ArtifactWriter for FileWriter {
     async fn write(&mut self, chunk: Bytes) -> Result<(), ArtifactError> {
+        if failpoint::fails("disk_full") {
+            return Err(ArtifactError::Full);
+        }
         // Waited for, so that one chunk at a time is in memory.
         self.upload.put_part(chunk.into()).await.map_err(error_of)?;
         self.written += 1;
@@ -221,6 +239,9 @@ impl ArtifactWriter for FileWriter {
 
     async fn finish(mut self: Box<Self>) -> Result<(), ArtifactError> {
         self.upload.complete().await.map_err(error_of)?;
+        if failpoint::fails("error_after_write") {
+            return Err(ArtifactError::Other("the store failed after it had written".into()));
+        }
         let (root, mut folder) = (Arc::clone(&self.root), self.place.clone());
         // `object_store` syncs the folders that it made itself. One that another writer made a moment ago, or that a
         // crash interrupted before its sync, is taken for durable by it; syncing what is clean costs nothing.
@@ -256,15 +277,24 @@ fn sorted(folder: &Path) -> std::io::Result<Vec<(String, PathBuf, Metadata)>> {
 }
 
 /// Removes what a crash left unfinished. Links are not followed.
-fn sweep(folder: &Path, depth: usize) -> std::io::Result<()> {
+fn sweep(folder: &Path, depth: usize, age: Duration) -> std::io::Result<()> {
     for (name, path, metadata) in sorted(folder)? {
         if metadata.is_dir() && depth > 0 {
-            sweep(&path, depth - 1)?;
-        } else if metadata.is_file() && name.contains(UNFINISHED) {
-            std::fs::remove_file(path)?;
+            sweep(&path, depth - 1, age)?;
+        } else if metadata.is_file() && name.contains(UNFINISHED) && is_older(&metadata, age)? {
+            match std::fs::remove_file(path) {
+                // Finished or removed by another process since it was listed.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                removed => removed?,
+            }
         }
     }
     Ok(())
+}
+
+/// Whether nobody has changed it for so long; a clock that went back makes nothing older.
+fn is_older(metadata: &Metadata, age: Duration) -> std::io::Result<bool> {
+    Ok(age.is_zero() || metadata.modified()?.elapsed().is_ok_and(|since| since >= age))
 }
 
 /// A page of old keys.

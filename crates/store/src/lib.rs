@@ -1,17 +1,19 @@
-//! Durability: rows in SQLite and bytes in files; what survives a restart.
+//! Durability: rows in SQLite or PostgreSQL and bytes in files; what survives a restart.
 //!
-//! [`open`] gives a [`Store`] by URL; [`artifacts::FileArtifacts`] keeps the bytes; [`lock::DataDirLock`] is the right to
+//! [`open`] and [`connect`] give a [`Store`] by URL; [`artifacts::FileArtifacts`] keeps the bytes; [`lock::DataDirLock`] is the right to
 //! touch either. A store loads, applies longtake-core's rules and saves: no rule is written here.
-//! Absent: PostgreSQL and object stores (this version has one machine), HTTP, the engine.
+//! Absent: object stores, HTTP, the engine.
 
 pub mod artifacts;
 pub mod lock;
 mod migrate;
+pub mod postgres;
 mod rows;
 pub mod sqlite;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use longtake_core::id::Random;
 use longtake_core::store::Store;
@@ -51,6 +53,35 @@ impl Default for Tuning {
     }
 }
 
+/// How a store on PostgreSQL is used.
+#[derive(Debug, Clone)]
+pub struct PostgresTuning {
+    /// Connections at once, at most; one more where hints are on.
+    pub connections: usize,
+    /// How long a call waits for a free connection, or for a server that restarts or fails over.
+    pub acquire_timeout: Duration,
+    /// Tell other processes of new work, and hear of it from them. Without, they look every second.
+    pub hints: bool,
+    /// The operator's word that a failover keeps what was acknowledged; else old jobs are doubted after one (rule R12).
+    pub failover_loses_nothing: bool,
+    /// Times are those of [`OpenOptions::clock`] instead of the database's, so that tests can turn them.
+    #[cfg(feature = "testing")]
+    pub injected_clock: bool,
+}
+
+impl Default for PostgresTuning {
+    fn default() -> Self {
+        Self {
+            connections: 10,
+            acquire_timeout: Duration::from_secs(5),
+            hints: true,
+            failover_loses_nothing: false,
+            #[cfg(feature = "testing")]
+            injected_clock: false,
+        }
+    }
+}
+
 /// The store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -80,6 +111,53 @@ pub enum OpenError {
     /// SQLite said no.
     #[error("database: {0}")]
     Database(#[from] rusqlite::Error),
+    /// The URL of a PostgreSQL database is not understood, or asks for what this machine does not have.
+    #[error("the URL of the database: {problem}")]
+    DatabaseUrl {
+        /// What; never the URL, which may hold a password.
+        problem: String,
+    },
+    /// No connection to PostgreSQL: the network, TLS, user, password, or the name of the database.
+    #[error("{url} cannot be reached: {}", reached(source))]
+    Unreachable {
+        /// Without credentials.
+        url: String,
+        /// Why.
+        source: tokio_postgres::Error,
+    },
+    /// PostgreSQL accepts connections and then says nothing.
+    #[error("{url} does not answer")]
+    NoAnswer {
+        /// Without credentials.
+        url: String,
+    },
+    /// Older than what is known to work.
+    #[error("the server is PostgreSQL {version}; Longtake needs {oldest} or newer")]
+    ServerTooOld {
+        /// Its major version.
+        version: u32,
+        /// The oldest that will do.
+        oldest: u32,
+    },
+    /// The server may lose what it acknowledged, which would mean paying twice.
+    #[error(
+        "the PostgreSQL server runs with {name} = off and may lose what it acknowledged: set {name} = on and restart it"
+    )]
+    UnsafeSetting {
+        /// The setting.
+        name: &'static str,
+    },
+    /// A standby.
+    #[error(
+        "{url} is a standby and accepts no writes: name the primary, or all hosts, as in postgres://one,two/database"
+    )]
+    NotPrimary {
+        /// Without credentials.
+        url: String,
+    },
+    /// PostgreSQL said no, or nothing.
+    #[error("database: {0}")]
+    Postgres(String),
     /// The file system said no.
     #[error("{path}: {source}")]
     Io {
@@ -114,4 +192,46 @@ pub fn open_with(url: &str, options: OpenOptions, tuning: Tuning) -> Result<Arc<
         Some((scheme, _)) => Err(OpenError::Unsupported { url: format!("{scheme}:…") }),
         None => Err(OpenError::Unsupported { url: "a URL without a scheme".to_owned() }),
     }
+}
+
+/// A URL as it may be shown: what stands between the user's name and the host is left out, and so are parameters.
+pub fn without_password(url: &str) -> String {
+    let plain = url.split(['?', '#']).next().unwrap_or_default();
+    match plain.split_once("://") {
+        Some((scheme, rest)) => match rest.rsplit_once('@') {
+            Some((user, host)) => format!("{scheme}://{}@{host}", user.split(':').next().unwrap_or_default()),
+            None => plain.to_owned(),
+        },
+        None => plain.to_owned(),
+    }
+}
+
+/// Connects to a store on PostgreSQL (`postgres:` or `postgresql:`), or opens one on SQLite with [`open`].
+///
+/// # Errors
+/// See [`OpenError`].
+pub async fn connect(url: &str, options: OpenOptions, tuning: PostgresTuning) -> Result<Arc<dyn Store>, OpenError> {
+    match url.split_once(':') {
+        Some(("postgres" | "postgresql", _)) => {
+            Ok(Arc::new(postgres::PostgresStore::connect(url, options, tuning).await?))
+        }
+        _ => open(url, options),
+    }
+}
+
+/// What the server said, where it said something; else the whole chain of causes.
+fn reached(error: &tokio_postgres::Error) -> String {
+    if let Some(told) = error.as_db_error() {
+        return told.to_string();
+    }
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
 }

@@ -20,8 +20,10 @@ pub(crate) struct Migration {
 }
 
 /// All of them.
-pub(crate) const SQLITE: &[Migration] =
-    &[Migration { number: 1, name: "jobs", sql: include_str!("../migrations/sqlite/0001_jobs.sql") }];
+pub(crate) const SQLITE: &[Migration] = &[
+    Migration { number: 1, name: "jobs", sql: include_str!("../migrations/sqlite/0001_jobs.sql") },
+    Migration { number: 2, name: "pools", sql: include_str!("../migrations/sqlite/0002_pools.sql") },
+];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migration (
     number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum BLOB NOT NULL, applied_at INTEGER NOT NULL) STRICT";

@@ -10,10 +10,9 @@ use longtake_core::record::{Cancel, CancelOutcome, ProgressSource};
 use longtake_core::request::{InputImage, Size, VideoRequest};
 use longtake_core::state::StateName;
 use longtake_core::time::Timestamp;
-use rusqlite::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{corrupt, failure};
+use super::{Result, failure, unreadable};
 
 #[derive(Serialize, Deserialize)]
 struct RequestRow {
@@ -54,17 +53,17 @@ pub(crate) fn request_bytes(request: &VideoRequest) -> Result<Vec<u8>> {
         priority: request.priority,
         provider_options: request.provider_options.clone(),
     };
-    serde_json::to_vec(&row).map_err(corrupt)
+    serde_json::to_vec(&row).map_err(unreadable)
 }
 
 /// The metadata as a JSON object; `None` if there is none.
 pub(crate) fn metadata_text(metadata: &BTreeMap<String, String>) -> Result<Option<String>> {
-    if metadata.is_empty() { Ok(None) } else { serde_json::to_string(metadata).map(Some).map_err(corrupt) }
+    if metadata.is_empty() { Ok(None) } else { serde_json::to_string(metadata).map(Some).map_err(unreadable) }
 }
 
 /// The request from its three columns.
 pub(crate) fn request_from(model: &str, metadata: Option<&str>, req: &[u8]) -> Result<VideoRequest> {
-    let row: RequestRow = serde_json::from_slice(req).map_err(corrupt)?;
+    let row: RequestRow = serde_json::from_slice(req).map_err(unreadable)?;
     let input = match row.input {
         None => None,
         Some(input) => Some(InputImage {
@@ -80,14 +79,14 @@ pub(crate) fn request_from(model: &str, metadata: Option<&str>, req: &[u8]) -> R
         seconds: row.seconds,
         size: Size { width: row.width, height: row.height },
         input,
-        metadata: metadata.map_or_else(|| Ok(BTreeMap::new()), serde_json::from_str).map_err(corrupt)?,
+        metadata: metadata.map_or_else(|| Ok(BTreeMap::new()), serde_json::from_str).map_err(unreadable)?,
         priority: row.priority,
         provider_options: row.provider_options,
     })
 }
 
 fn digest(hex: &str) -> Result<Digest> {
-    Digest::from_hex(hex).ok_or_else(|| corrupt("a digest is 64 hex digits"))
+    Digest::from_hex(hex).ok_or_else(|| unreadable("a digest is 64 hex digits"))
 }
 
 /// Short names: there is one of these for every event.
@@ -126,27 +125,27 @@ pub(crate) fn snapshot_text(snapshot: &Snapshot) -> Result<String> {
         cancel: snapshot.cancel.map(|cancel| (cancel.requested_at.as_micros(), cancel.outcome as i16)),
         output: snapshot.output.map(|(bytes, sha256)| (bytes, sha256.to_string().into())),
     };
-    serde_json::to_string(&row).map_err(corrupt)
+    serde_json::to_string(&row).map_err(unreadable)
 }
 
 /// A snapshot from what is stored.
 pub(crate) fn snapshot_from(text: &str) -> Result<Snapshot> {
-    let row: SnapshotRow = serde_json::from_str(text).map_err(corrupt)?;
+    let row: SnapshotRow = serde_json::from_str(text).map_err(unreadable)?;
     let cancel = match row.cancel {
         None => None,
         Some((at, outcome)) => Some(Cancel {
             requested_at: Timestamp::from_micros(at),
-            outcome: CancelOutcome::from_number(outcome).ok_or_else(|| corrupt("an unknown outcome of a cancel"))?,
+            outcome: CancelOutcome::from_number(outcome).ok_or_else(|| unreadable("an unknown outcome of a cancel"))?,
         }),
     };
     let progress_source = match row.source.as_deref() {
         None => None,
         Some("provider") => Some(ProgressSource::Provider),
         Some("estimate") => Some(ProgressSource::Estimate),
-        Some(_) => return Err(corrupt("an unknown source of progress")),
+        Some(_) => return Err(unreadable("an unknown source of progress")),
     };
     Ok(Snapshot {
-        state: StateName::from_number(row.state).ok_or_else(|| corrupt("an unknown state"))?,
+        state: StateName::from_number(row.state).ok_or_else(|| unreadable("an unknown state"))?,
         attempt: row.attempt.map(|(n, account)| (AttemptNo(n), AccountId(account))),
         progress: row.progress,
         progress_source,

@@ -4,6 +4,7 @@
 //! guess. The order of columns is that of the query files that name this one. Absent: SQL, rules.
 
 mod json;
+pub(crate) mod postgres;
 
 use std::time::Duration;
 
@@ -15,17 +16,36 @@ use longtake_core::failure::{Failure, FailureCode};
 use longtake_core::id::{AccountId, AttemptNo, ClientRef, ExecutorId, Fence, JobId, Nonce, ProjectId, ProviderJobId};
 use longtake_core::provider::Exchange;
 use longtake_core::record::{Cancel, CancelOutcome, Record};
-use longtake_core::state::{JobState, StateName};
+use longtake_core::state::{JobState, StateName, Status};
 use longtake_core::store::{ApiKey, WorkKey, WorkKind};
 use longtake_core::time::Timestamp;
 use rusqlite::types::Type;
-use rusqlite::{Error, Result, Row};
+use rusqlite::{Error, Row};
 
 pub(crate) use json::{metadata_text, request_bytes, request_from, snapshot_from, snapshot_text};
 
+/// Something stored that the domain cannot read.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unreadable(BoxError);
+
+/// What reading gives, in either database.
+pub(crate) type Result<T, E = Unreadable> = std::result::Result<T, E>;
+
+/// Says what cannot be read.
+pub(crate) fn unreadable(what: impl Into<BoxError>) -> Unreadable {
+    Unreadable(what.into())
+}
+
+impl From<Unreadable> for Error {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::FromSqlConversionFailure(0, Type::Null, unreadable.0)
+    }
+}
+
 /// A row that the domain cannot read.
 pub(crate) fn corrupt(what: impl Into<BoxError>) -> Error {
-    Error::FromSqlConversionFailure(0, Type::Null, what.into())
+    unreadable(what).into()
 }
 
 /// Lengths and counts fit 63 bits.
@@ -38,34 +58,35 @@ pub(crate) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-fn duration(micros: i64) -> Duration {
+/// A duration from what is stored.
+pub(crate) fn duration(micros: i64) -> Duration {
     Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }
 
-fn number<T: TryFrom<i64>>(row: &Row<'_>, column: usize) -> Result<T> {
+fn number<T: TryFrom<i64>>(row: &Row<'_>, column: usize) -> Result<T, Error> {
     T::try_from(row.get::<_, i64>(column)?).map_err(|_| corrupt("a number out of its range"))
 }
 
-fn number_or_none<T: TryFrom<i64>>(row: &Row<'_>, column: usize) -> Result<Option<T>> {
+fn number_or_none<T: TryFrom<i64>>(row: &Row<'_>, column: usize) -> Result<Option<T>, Error> {
     let stored: Option<i64> = row.get(column)?;
     stored.map(T::try_from).transpose().map_err(|_| corrupt("a number out of its range"))
 }
 
-fn time(row: &Row<'_>, column: usize) -> Result<Timestamp> {
+fn time(row: &Row<'_>, column: usize) -> Result<Timestamp, Error> {
     Ok(Timestamp::from_micros(row.get(column)?))
 }
 
-fn time_or_none(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>> {
+fn time_or_none(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>, Error> {
     Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros))
 }
 
 /// The id in a column.
-pub(crate) fn job_id(row: &Row<'_>, column: usize) -> Result<JobId> {
+pub(crate) fn job_id(row: &Row<'_>, column: usize) -> Result<JobId, Error> {
     Ok(JobId::from_bytes(row.get(column)?))
 }
 
 /// The key of a work row in three columns.
-pub(crate) fn work_key(row: &Row<'_>) -> Result<WorkKey> {
+pub(crate) fn work_key(row: &Row<'_>) -> Result<WorkKey, Error> {
     let kind = match row.get::<_, i64>(1)? {
         0 => WorkKind::Drive,
         2 => WorkKind::Watch,
@@ -83,28 +104,29 @@ pub(crate) const fn kind_number(kind: WorkKind) -> i64 {
 }
 
 /// Owner and fence, behind a record.
-pub(crate) fn ownership(row: &Row<'_>) -> Result<(Option<ExecutorId>, Fence)> {
+pub(crate) fn ownership(row: &Row<'_>) -> Result<(Option<ExecutorId>, Fence), Error> {
     Ok((row.get::<_, Option<i64>>(35)?.map(ExecutorId), Fence(row.get(36)?)))
 }
 
 /// Whether the job is hidden, behind a record.
-pub(crate) fn is_hidden(row: &Row<'_>) -> Result<bool> {
+pub(crate) fn is_hidden(row: &Row<'_>) -> Result<bool, Error> {
     row.get(35)
 }
 
-fn failure(code: &str, message: &str) -> Result<Failure> {
-    let code = FailureCode::from_code(code).ok_or_else(|| corrupt("an unknown failure code"))?;
+/// A failure from its two columns.
+pub(crate) fn failure(code: &str, message: &str) -> Result<Failure> {
+    let code = FailureCode::from_code(code).ok_or_else(|| unreadable("an unknown failure code"))?;
     Ok(Failure { code, message: message.into() })
 }
 
-fn failure_or_none(row: &Row<'_>, column: usize) -> Result<Option<Failure>> {
+fn failure_or_none(row: &Row<'_>, column: usize) -> Result<Option<Failure>, Error> {
     let code = row.get_ref(column)?.as_str_or_null()?;
     let message = row.get_ref(column + 1)?.as_str_or_null()?;
-    code.map(|code| failure(code, message.unwrap_or_default())).transpose()
+    Ok(code.map(|code| failure(code, message.unwrap_or_default())).transpose()?)
 }
 
 /// The columns of `record.sql` and `claim.sql`.
-pub(crate) fn record_from(row: &Row<'_>) -> Result<Record> {
+pub(crate) fn record_from(row: &Row<'_>) -> Result<Record, Error> {
     let attempt = match row.get_ref(18)? {
         rusqlite::types::ValueRef::Null => None,
         _ => Some(attempt_from(row, 18)?),
@@ -138,12 +160,14 @@ pub(crate) fn record_from(row: &Row<'_>) -> Result<Record> {
 }
 
 /// What a state carries stands on its latest attempt.
-fn state_from(number: i16, failure: Option<Failure>, latest: Option<&Attempt>) -> Result<JobState> {
-    let attempt = || latest.map(|latest| latest.n).ok_or_else(|| corrupt("a state without its attempt"));
+pub(crate) fn state_from(number: i16, failure: Option<Failure>, latest: Option<&Attempt>) -> Result<JobState> {
+    let attempt = || latest.map(|latest| latest.n).ok_or_else(|| unreadable("a state without its attempt"));
     let provider_job = || {
-        latest.and_then(|latest| latest.provider_job.clone()).ok_or_else(|| corrupt("a state without its provider job"))
+        latest
+            .and_then(|latest| latest.provider_job.clone())
+            .ok_or_else(|| unreadable("a state without its provider job"))
     };
-    Ok(match StateName::from_number(number).ok_or_else(|| corrupt("an unknown state"))? {
+    Ok(match StateName::from_number(number).ok_or_else(|| unreadable("an unknown state"))? {
         StateName::Queued => JobState::Queued,
         StateName::Submitting => JobState::Submitting { attempt: attempt()? },
         StateName::Verifying => JobState::Verifying { attempt: attempt()? },
@@ -152,18 +176,19 @@ fn state_from(number: i16, failure: Option<Failure>, latest: Option<&Attempt>) -
         StateName::Storing => JobState::Storing { attempt: attempt()?, provider_job: provider_job()? },
         StateName::Completed => JobState::Completed,
         StateName::Failed => {
-            JobState::Failed { failure: failure.ok_or_else(|| corrupt("a failed job without its reason"))? }
+            JobState::Failed { failure: failure.ok_or_else(|| unreadable("a failed job without its reason"))? }
         }
         StateName::Canceled => JobState::Canceled,
     })
 }
 
-fn provider_job(text: &str) -> Result<ProviderJobId> {
-    ProviderJobId::new(text).ok_or_else(|| corrupt("an impossible provider job"))
+/// A provider's name for a job.
+pub(crate) fn provider_job(text: &str) -> Result<ProviderJobId> {
+    ProviderJobId::new(text).ok_or_else(|| unreadable("an impossible provider job"))
 }
 
 /// Seventeen columns from `first` on.
-pub(crate) fn attempt_from(row: &Row<'_>, first: usize) -> Result<Attempt> {
+pub(crate) fn attempt_from(row: &Row<'_>, first: usize) -> Result<Attempt, Error> {
     let rejection = match failure_or_none(row, first + 11)? {
         None => None,
         Some(failure) => Some(Rejection {
@@ -197,7 +222,7 @@ pub(crate) fn attempt_from(row: &Row<'_>, first: usize) -> Result<Attempt> {
 }
 
 /// The columns of `output.sql`.
-pub(crate) fn artifact_from(row: &Row<'_>) -> Result<Artifact> {
+pub(crate) fn artifact_from(row: &Row<'_>) -> Result<Artifact, Error> {
     Ok(Artifact {
         attempt: AttemptNo(number(row, 0)?),
         n: number(row, 1)?,
@@ -216,7 +241,7 @@ pub(crate) fn artifact_from(row: &Row<'_>) -> Result<Artifact> {
 }
 
 /// The columns of `events_after.sql` and `events_newest.sql`.
-pub(crate) fn event_from(row: &Row<'_>, job: JobId) -> Result<JobEvent> {
+pub(crate) fn event_from(row: &Row<'_>, job: JobId) -> Result<JobEvent, Error> {
     Ok(JobEvent {
         job,
         ver: number(row, 0)?,
@@ -226,18 +251,15 @@ pub(crate) fn event_from(row: &Row<'_>, job: JobId) -> Result<JobEvent> {
     })
 }
 
+/// What a call was, from its stored word.
+pub(crate) fn call_from(word: &str) -> &'static str {
+    ["submit", "find", "poll", "fetch", "cancel"].into_iter().find(|known| *known == word).unwrap_or("other")
+}
+
 /// The columns of `exchanges.sql`.
-pub(crate) fn exchange_from(row: &Row<'_>) -> Result<(AttemptNo, Exchange)> {
-    let call = match row.get_ref(1)?.as_str()? {
-        "submit" => "submit",
-        "find" => "find",
-        "poll" => "poll",
-        "fetch" => "fetch",
-        "cancel" => "cancel",
-        _ => "other",
-    };
+pub(crate) fn exchange_from(row: &Row<'_>) -> Result<(AttemptNo, Exchange), Error> {
     let exchange = Exchange {
-        call,
+        call: call_from(row.get_ref(1)?.as_str()?),
         at: time(row, 2)?,
         request: row.get_ref(3)?.as_str()?.into(),
         status: number_or_none(row, 4)?,
@@ -248,7 +270,7 @@ pub(crate) fn exchange_from(row: &Row<'_>) -> Result<(AttemptNo, Exchange)> {
 }
 
 /// The columns of `keys.sql` and `key_find.sql`.
-pub(crate) fn key_from(row: &Row<'_>) -> Result<ApiKey> {
+pub(crate) fn key_from(row: &Row<'_>) -> Result<ApiKey, Error> {
     Ok(ApiKey {
         id: row.get(0)?,
         name: row.get(1)?,
@@ -258,4 +280,22 @@ pub(crate) fn key_from(row: &Row<'_>) -> Result<ApiKey> {
         created_at: time(row, 5)?,
         revoked_at: time_or_none(row, 6)?,
     })
+}
+
+/// `KEY.thumbnail.webp` belongs to KEY, whose own last segment has no dot.
+pub(crate) fn origin(key: &str) -> &str {
+    let name = key.rfind('/').map_or(0, |slash| slash + 1);
+    let end = key[name..].find('.').map_or(key.len(), |dot| name + dot);
+    &key[..end]
+}
+
+/// The public statuses are ranges of the states' numbers.
+pub(crate) const fn states_of(status: Option<Status>) -> (i16, i16) {
+    match status {
+        None => (0, 99),
+        Some(Status::Queued) => (10, 20),
+        Some(Status::InProgress) => (25, 40),
+        Some(Status::Completed) => (90, 90),
+        Some(Status::Failed) => (91, 92),
+    }
 }

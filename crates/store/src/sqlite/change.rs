@@ -8,11 +8,11 @@ use longtake_core::artifact::Artifact;
 use longtake_core::attempt::Attempt;
 use longtake_core::event::EventKind;
 use longtake_core::failure::Failure;
-use longtake_core::id::{AttemptNo, ExecutorId, Fence, JobId, ProviderJobId};
+use longtake_core::id::{AttemptNo, ExecutorId, Fence, JobId, PoolId, ProviderJobId};
 use longtake_core::provider::Exchange;
 use longtake_core::record::Record;
 use longtake_core::state::JobState;
-use longtake_core::store::{WorkKey, WorkKind};
+use longtake_core::store::{Release, WorkKey, WorkKind};
 use longtake_core::time::Timestamp;
 use rusqlite::{Connection, Params, Result, params};
 
@@ -233,10 +233,10 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Adds a work row, unless it is there.
-    pub fn add_work(&mut self, work: WorkKey) -> Result<()> {
-        let (kind, due_at) = (kind_number(work.kind), self.now.as_micros());
-        self.run(sql::WORK_INSERT, params![work.job.as_bytes(), kind, work.reference, due_at])?;
+    /// A drive row that waits for its first submission, or for its deadline. Without a pool anyone may look at it now.
+    pub fn queue(&mut self, record: &Record, pool: PoolId) -> Result<()> {
+        let due_at = if pool == PoolId::NONE { self.now } else { record.deadline_at.unwrap_or(Timestamp::NEVER) };
+        self.run(sql::WORK_INSERT, params![record.job.as_bytes(), due_at.as_micros(), pool.0])?;
         self.news.woken = true;
         Ok(())
     }
@@ -265,12 +265,22 @@ impl Change<'_> {
     }
 
     /// Gives a row back; news that came meanwhile keeps it due.
-    pub fn release(&self, executor: ExecutorId, work: WorkKey, fence: Fence, due_at: Timestamp) -> Result<()> {
-        let due_at = due_at.as_micros();
-        self.run(
+    pub fn release(&mut self, executor: ExecutorId, release: &Release) -> Result<()> {
+        let Release { work, fence, due_at, place } = release;
+        let released = self.run(
             sql::RELEASE,
-            params![work.job.as_bytes(), kind_number(work.kind), work.reference, due_at, executor.0, fence.0],
+            params![
+                work.job.as_bytes(),
+                kind_number(work.kind),
+                work.reference,
+                due_at.as_micros(),
+                executor.0,
+                fence.0,
+                place.pool.0,
+                place.queued,
+            ],
         )?;
+        self.news.woken |= released > 0 && place.queued;
         Ok(())
     }
 

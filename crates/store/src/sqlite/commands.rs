@@ -6,11 +6,11 @@ use longtake_core::apply::{Input, apply};
 use longtake_core::artifact::ArtifactKey;
 use longtake_core::attempt::{Decision, Evidence, Merge, Verdict, merge};
 use longtake_core::event::EventKind;
-use longtake_core::id::{AccountId, Fence, JobId, ProjectId};
+use longtake_core::id::{AccountId, Fence, JobId, PoolId, ProjectId};
 use longtake_core::record::Record;
 use longtake_core::request::VideoRequest;
 use longtake_core::state::JobState;
-use longtake_core::store::{ApiKey, CommandResult, CreateResult, IdempotencyKey, Job, NewJob, Resolution, WorkKey};
+use longtake_core::store::{ApiKey, CommandResult, CreateResult, IdempotencyKey, Job, NewJob, Resolution};
 use longtake_core::time::Timestamp;
 use rusqlite::{Result, params};
 
@@ -65,7 +65,7 @@ impl Change<'_> {
         self.run(sql::REQUEST_INSERT, params![id, draft.metadata, input, draft.bytes])?;
         let body = crate::rows::snapshot_text(&record.snapshot(None))?;
         self.save_event(&record, record.ver, EventKind::Queued, &body)?;
-        self.add_work(WorkKey::drive(new.job))?;
+        self.queue(&record, new.pool)?;
         Ok(CreateResult::Created(Job { record, request: draft.request.clone(), output: None }))
     }
 
@@ -136,13 +136,13 @@ impl Change<'_> {
     }
 
     /// T22.
-    pub fn retry(&mut self, project: ProjectId, job: JobId, by: Arc<str>) -> Result<CommandResult> {
+    pub fn retry(&mut self, project: ProjectId, job: JobId, by: Arc<str>, pool: PoolId) -> Result<CommandResult> {
         let Some(seen) = load::visible(self.connection, project, job)? else { return Ok(CommandResult::NotFound) };
         let Ok(transition) = apply(&seen.record, Input::Retry(by), self.now) else {
             return Ok(CommandResult::Refused(seen));
         };
         self.save(&transition)?;
-        self.add_work(WorkKey::drive(job))?;
+        self.queue(&transition.record, pool)?;
         self.done(job)
     }
 
@@ -174,6 +174,34 @@ impl Change<'_> {
         self.run(sql::ACCOUNT_INSERT, [name, provider])?;
         let mut statement = self.connection.prepare_cached(sql::ACCOUNT_GET)?;
         statement.query_row([name, provider], |row| row.get(0)).map(AccountId)
+    }
+
+    /// The numbers of models of accounts; a new one gets a new number. These are all that this process serves, and there
+    /// is no other: what waits in other pools is anyone's to look at.
+    pub fn pools(&mut self, pools: &[(AccountId, Arc<str>)]) -> Result<Vec<PoolId>> {
+        let number = |(account, model): &(AccountId, Arc<str>)| {
+            self.run(sql::POOL_INSERT, params![account.0, model])?;
+            let mut statement = self.connection.prepare_cached(sql::POOL_GET)?;
+            statement.query_row(params![account.0, model], |row| row.get(0)).map(PoolId)
+        };
+        let numbers: Vec<PoolId> = pools.iter().map(number).collect::<Result<_>>()?;
+        let served = serde_json::to_string(&numbers.iter().map(|pool| pool.0).collect::<Vec<_>>()).map_err(corrupt)?;
+        self.news.woken |= self.run(sql::STRAYS, params![served, self.now.as_micros()])? > 0;
+        Ok(numbers)
+    }
+
+    /// History before now may be missing.
+    pub fn set_quarantine(&self) -> Result<Timestamp> {
+        self.run(sql::META_SET, [load::QUARANTINE, &self.now.as_micros().to_string()])?;
+        Ok(self.now)
+    }
+
+    /// Whether this is what was noted under the name; notes it where nothing was.
+    pub fn agree(&self, name: &str, value: &str) -> Result<bool> {
+        match load::meta(self.connection, name)? {
+            Some(known) => Ok(known == value),
+            None => self.run(sql::META_SET, [name, value]).map(|_| true),
+        }
     }
 
     /// The number of a project.

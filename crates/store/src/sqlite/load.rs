@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use longtake_core::artifact::Artifact;
 use longtake_core::attempt::{Attempt, AttemptState};
-use longtake_core::id::{AccountId, AttemptNo, ExecutorId, Fence, JobId, ProjectId, ProviderJobId};
+use longtake_core::id::{AccountId, AttemptNo, ExecutorId, Fence, JobId, PoolId, ProjectId, ProviderJobId};
 use longtake_core::record::Record;
 use longtake_core::request::VideoRequest;
 use longtake_core::store::{Claim, Job, WorkKey, WorkKind};
+use longtake_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Params, Result, Row, params};
 
 use super::sql;
@@ -139,14 +140,58 @@ pub(super) fn in_flight(connection: &Connection, account: AccountId, limit: u32)
     connection.prepare_cached(sql::IN_FLIGHT)?.query_row(params![account.0, limit], |row| row.get(0))
 }
 
+/// As [`in_flight`], for one model of an account.
+pub(super) fn in_flight_pool(connection: &Connection, account: AccountId, model: &str, limit: u32) -> Result<u32> {
+    connection.prepare_cached(sql::IN_FLIGHT_POOL)?.query_row(params![account.0, limit, model], |row| row.get(0))
+}
+
+/// Which model of which account a pool is.
+pub(super) fn pool_name(connection: &Connection, pool: PoolId) -> Result<Option<(AccountId, Box<str>)>> {
+    first(connection, sql::POOL_NAME, [pool.0], |row| Ok((AccountId(row.get(0)?), row.get(1)?)))
+}
+
+/// What a pace belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Paced {
+    /// An account.
+    Account(AccountId),
+    /// A model of an account.
+    Pool(PoolId),
+}
+
+impl Paced {
+    /// The key of its row.
+    pub const fn key(self) -> (i32, i32) {
+        match self {
+            Self::Account(account) => (account.0, PoolId::NONE.0),
+            Self::Pool(pool) => (0, pool.0),
+        }
+    }
+}
+
+/// When the next submission is due, if they came evenly.
+pub(super) fn tat_at(connection: &Connection, paced: Paced) -> Result<Timestamp> {
+    let stored: Option<i64> = first(connection, sql::PACE_GET, paced.key(), |row| row.get(0))?;
+    Ok(Timestamp::from_micros(stored.unwrap_or(0)))
+}
+
 /// Attempts of the account of which nobody knows whether the provider has them.
-pub(super) fn in_doubt(connection: &Connection, account: AccountId) -> Result<u32> {
-    connection.prepare_cached(sql::IN_DOUBT)?.query_row([account.0], |row| row.get(0))
+pub(super) fn in_doubt(connection: &Connection, account: AccountId, since: Timestamp) -> Result<u32> {
+    connection.prepare_cached(sql::IN_DOUBT)?.query_row(params![account.0, since.as_micros()], |row| row.get(0))
 }
 
 /// A fact about the database itself.
 pub(super) fn meta(connection: &Connection, key: &str) -> Result<Option<String>> {
     first(connection, sql::META_GET, [key], |row| row.get(0))
+}
+
+/// The key of the quarantine in `meta`.
+pub(super) const QUARANTINE: &str = "quarantine";
+
+/// Until when history may be missing.
+pub(super) fn quarantine(connection: &Connection) -> Result<Option<Timestamp>> {
+    let text = meta(connection, QUARANTINE)?;
+    text.map(|text| text.parse().map(Timestamp::from_micros).map_err(corrupt)).transpose()
 }
 
 /// The number of an attempt's state, as in the database.

@@ -5,10 +5,12 @@
 //! that executors of earlier processes send no more, so there is nothing to reap and no beat to write.
 //! Absent: many processes, webhooks, retention.
 
+mod acquire;
 mod change;
 mod checkpoint;
 mod commands;
 mod decisions;
+mod feed;
 mod load;
 pub mod open;
 mod ownership;
@@ -18,6 +20,7 @@ pub(crate) mod room;
 mod sql;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,12 +28,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use longtake_core::artifact::ArtifactKey;
 use longtake_core::event::JobEvent;
-use longtake_core::id::{AccountId, ExecutorId, Fence, JobId, ProjectId, ProviderJobId};
+use longtake_core::feed::{FeedCursor, FeedEvent, FeedPage, Tail};
+use longtake_core::id::{AccountId, ExecutorId, Fence, JobId, PoolId, ProjectId, ProviderJobId};
 use longtake_core::request::VideoRequest;
 use longtake_core::store::{
-    ApiKey, Beat, Claim, CommandResult, CommitListener, CreateResult, EvidenceRecord, ExecutorInfo, Job, ListFilter,
-    NewJob, OpenAttempt, OpenResult, Page, Resolution, StepCommit, StepResult, Store, StoreError, StoreStats, Timeline,
-    WorkKey,
+    ApiKey, Beat, Claim, CommandResult, CommitListener, CreateResult, EvidenceRecord, ExecutorInfo, ExecutorRow, Job,
+    ListFilter, NewJob, OpenAttempt, OpenResult, Page, Release, Resolution, StepCommit, StepResult, Store, StoreError,
+    StoreStats, Timeline, Wanted, WorkKey,
 };
 use longtake_core::time::{Clock, Timestamp};
 
@@ -51,11 +55,19 @@ pub struct SqliteStore {
     last_dead: i64,
     /// The newest executor of this process.
     last_alive: AtomicI64,
+    /// The last signs of life of executors of this process. Nobody else asks, so they are not written.
+    beats: Mutex<BTreeMap<i64, Timestamp>>,
+    /// The name of this database's history, in cursors of the feed.
+    epoch: u64,
 }
 
 impl SqliteStore {
     fn is_ours(&self, executor: ExecutorId) -> bool {
         executor.0 > self.last_dead && executor.0 <= self.last_alive.load(Ordering::SeqCst)
+    }
+
+    fn note_beat(&self, executor: ExecutorId) {
+        self.beats.lock().unwrap_or_else(PoisonError::into_inner).insert(executor.0, self.clock.now());
     }
 }
 
@@ -79,18 +91,21 @@ impl Store for SqliteStore {
     async fn register_executor(&self, info: ExecutorInfo) -> Result<ExecutorId, StoreError> {
         let executor = self.writer.write(Kind::Other, move |change| change.register_executor(&info)).await?;
         self.last_alive.fetch_max(executor.0, Ordering::SeqCst);
+        self.note_beat(executor);
         Ok(executor)
     }
 
-    async fn acquire(&self, executor: ExecutorId, limit: usize) -> Result<Vec<Claim>, StoreError> {
+    async fn acquire(&self, executor: ExecutorId, wanted: &Wanted) -> Result<Vec<Claim>, StoreError> {
         if !self.is_ours(executor) {
             return Ok(Vec::new());
         }
-        self.writer.write(Kind::Other, move |change| change.acquire(executor, limit)).await
-    }
-
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.readers.read(reads::next_due).await
+        // Asked often and mostly in vain: that must not cost the writer a transaction.
+        let (now, wanted) = (self.clock.now(), Arc::new(wanted.clone()));
+        let look = Arc::clone(&wanted);
+        if !self.readers.read(move |connection| acquire::is_any(connection, &look, now)).await? {
+            return Ok(Vec::new());
+        }
+        self.writer.write(Kind::Other, move |change| change.acquire(executor, &wanted)).await
     }
 
     async fn owned(&self, executor: ExecutorId) -> Result<Vec<(WorkKey, Fence)>, StoreError> {
@@ -135,16 +150,19 @@ impl Store for SqliteStore {
         self.writer.write(Kind::Other, step).await
     }
 
-    async fn release(&self, executor: ExecutorId, rows: Vec<(WorkKey, Fence, Timestamp)>) -> Result<(), StoreError> {
-        let release = move |change: &mut change::Change<'_>| {
-            rows.into_iter().try_for_each(|(work, fence, due_at)| change.release(executor, work, fence, due_at))
-        };
+    async fn release(&self, executor: ExecutorId, rows: Vec<Release>) -> Result<(), StoreError> {
+        let release =
+            move |change: &mut change::Change<'_>| rows.iter().try_for_each(|row| change.release(executor, row));
         self.writer.write(Kind::Other, release).await
     }
 
-    /// Writes nothing: there is no other process that could give us up.
-    async fn beat(&self, executor: ExecutorId) -> Result<Beat, StoreError> {
-        Ok(if self.is_ours(executor) { Beat::Alive } else { Beat::Dead })
+    /// Writes nothing, and nothing is to be shared: there is no other process.
+    async fn beat(&self, executor: ExecutorId, _load: Vec<(AccountId, u32)>) -> Result<Beat, StoreError> {
+        if !self.is_ours(executor) {
+            return Ok(Beat::Dead);
+        }
+        self.note_beat(executor);
+        Ok(Beat::Alive(Vec::new()))
     }
 
     /// Nothing: what dead processes owned was taken when this one opened the database.
@@ -152,9 +170,37 @@ impl Store for SqliteStore {
         Ok(0)
     }
 
-    /// The lock on the data directory is the proof for every executor of an earlier process.
+    /// The lock on the data directory is the proof for every executor of an earlier process, known or lost.
     async fn sender_is_dead(&self, executor: ExecutorId) -> Result<bool, StoreError> {
         Ok(executor.0 <= self.last_dead)
+    }
+
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok(self.clock.now())
+    }
+
+    async fn quarantine(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.readers.read(load::quarantine).await
+    }
+
+    async fn set_quarantine(&self) -> Result<Timestamp, StoreError> {
+        self.writer.write(Kind::Other, |change| change.set_quarantine()).await
+    }
+
+    async fn agree(&self, name: &'static str, value: &str) -> Result<bool, StoreError> {
+        let value = value.to_owned();
+        self.writer.write(Kind::Other, move |change| change.agree(name, &value)).await
+    }
+
+    async fn executors(&self, limit: usize) -> Result<Vec<ExecutorRow>, StoreError> {
+        let beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.readers.read(move |connection| reads::executors(connection, limit, &beats)).await
+    }
+
+    /// What a person could confirm, the lock proves already.
+    async fn confirm_dead(&self, executor: ExecutorId) -> Result<bool, StoreError> {
+        let known = self.readers.read(move |connection| reads::is_known(connection, executor)).await?;
+        Ok(known && executor.0 <= self.last_dead)
     }
 
     async fn claimed(&self, account: AccountId, provider_jobs: Vec<ProviderJobId>) -> Result<Vec<bool>, StoreError> {
@@ -168,8 +214,8 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| load::in_flight(connection, account, u32::MAX)).await
     }
 
-    async fn in_doubt(&self, account: AccountId) -> Result<u32, StoreError> {
-        self.readers.read(move |connection| load::in_doubt(connection, account)).await
+    async fn in_doubt(&self, account: AccountId, since: Timestamp) -> Result<u32, StoreError> {
+        self.readers.read(move |connection| load::in_doubt(connection, account, since)).await
     }
 
     async fn request_cancel(&self, project: ProjectId, job: JobId) -> Result<CommandResult, StoreError> {
@@ -186,8 +232,14 @@ impl Store for SqliteStore {
         self.writer.write(Kind::Other, move |change| change.resolve_held(project, job, resolution, by)).await
     }
 
-    async fn retry(&self, project: ProjectId, job: JobId, by: Arc<str>) -> Result<CommandResult, StoreError> {
-        self.writer.write(Kind::Other, move |change| change.retry(project, job, by)).await
+    async fn retry(
+        &self,
+        project: ProjectId,
+        job: JobId,
+        by: Arc<str>,
+        pool: PoolId,
+    ) -> Result<CommandResult, StoreError> {
+        self.writer.write(Kind::Other, move |change| change.retry(project, job, by, pool)).await
     }
 
     async fn hide(&self, project: ProjectId, job: JobId) -> Result<(CommandResult, Vec<ArtifactKey>), StoreError> {
@@ -210,6 +262,23 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| reads::events_after(connection, job, ver, limit)).await
     }
 
+    async fn feed(
+        &self,
+        project: Option<ProjectId>,
+        after: Option<FeedCursor>,
+        limit: usize,
+    ) -> Result<FeedPage, StoreError> {
+        let epoch = self.epoch;
+        let page = self.readers.read(move |connection| feed::feed(connection, epoch, project, after, limit)).await?;
+        page.ok_or(StoreError::Cursor)
+    }
+
+    async fn tail(&self, after: Option<Tail>) -> Result<(Vec<FeedEvent>, Tail), StoreError> {
+        let epoch = self.epoch;
+        let told = self.readers.read(move |connection| feed::tail(connection, epoch, after.as_ref())).await?;
+        told.ok_or(StoreError::Cursor)
+    }
+
     async fn timeline(&self, project: ProjectId, job: JobId) -> Result<Option<Timeline>, StoreError> {
         self.readers.read(move |connection| reads::timeline(connection, project, job)).await
     }
@@ -228,6 +297,10 @@ impl Store for SqliteStore {
             accounts.iter().map(|(name, provider)| change.account(name, provider)).collect()
         };
         self.writer.write(Kind::Other, register).await
+    }
+
+    async fn register_pools(&self, pools: Vec<(AccountId, Arc<str>)>) -> Result<Vec<PoolId>, StoreError> {
+        self.writer.write(Kind::Other, move |change| change.pools(&pools)).await
     }
 
     async fn project(&self, name: &str) -> Result<ProjectId, StoreError> {
@@ -253,7 +326,8 @@ impl Store for SqliteStore {
 
     async fn stats(&self) -> Result<StoreStats, StoreError> {
         let now = self.clock.now();
-        self.readers.read(move |connection| reads::stats(connection, now)).await
+        let beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.readers.read(move |connection| reads::stats(connection, now, &beats)).await
     }
 
     fn on_commit(&self, listener: CommitListener) {

@@ -1,5 +1,6 @@
 //! Opening: settings of connections, migrations, the check after an unclean stop, and the takeover of what was owned.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64};
@@ -15,7 +16,7 @@ use super::change::{Change, News};
 use super::readers::Readers;
 use super::room::Room;
 use super::writer::{Shared, Writer};
-use super::{SqliteStore, load, sql};
+use super::{SqliteStore, feed, load, sql};
 use crate::{OpenError, OpenOptions, Tuning, migrate};
 
 /// How long a connection waits for another program that uses the file.
@@ -78,6 +79,7 @@ impl SqliteStore {
         check_after_unclean_stop(&connection)?;
         migrate::migrate(&mut connection, migrate::SQLITE, clock.now())?;
         let last_dead = take_over(&mut connection, clock.now(), random.as_ref())?;
+        let epoch = feed::epoch(&connection, random.as_ref())?;
         let directory = directory_of(path);
         // SQLite syncs the WAL's entry in the directory; the database's own is ours to sync.
         let synced = File::open(&directory).and_then(|directory| directory.sync_all());
@@ -93,7 +95,9 @@ impl SqliteStore {
         let writer = Writer::start(connection, wal_of(path), shared)
             .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
         let room = Room::new(&directory, tuning.low_water_bytes, Arc::clone(&clock));
-        Ok(Self { writer, readers, room, clock, listeners, last_dead, last_alive: AtomicI64::new(last_dead) })
+        let last_alive = AtomicI64::new(last_dead);
+        let beats = Mutex::new(BTreeMap::new());
+        Ok(Self { writer, readers, room, clock, listeners, last_dead, last_alive, beats, epoch })
     }
 }
 
@@ -137,6 +141,7 @@ fn take_over(connection: &mut Connection, now: Timestamp, random: &dyn Random) -
     let mut news = News::default();
     let change = Change { connection: &transaction, now, news: &mut news };
     let taken = change.take_from_the_dead(random)?;
+    change.run(sql::EXECUTORS_DEAD, [now.as_micros()])?;
     change.run(sql::META_SET, ["clean", "0"])?;
     let last = transaction.prepare_cached(sql::EXECUTOR_LAST)?.query_row([], |row| row.get(0))?;
     transaction.commit()?;

@@ -19,23 +19,19 @@ const RESTART_SPREAD_US: u64 = 200_000;
 impl Change<'_> {
     /// Begins a new incarnation.
     pub fn register_executor(&self, info: &ExecutorInfo) -> Result<ExecutorId> {
-        let params = params![info.host, info.pid, micros(info.ttl), self.now.as_micros()];
+        let ExecutorInfo { process, ttl } = info;
+        let params = params![
+            process.host,
+            process.boot_id,
+            process.pid_namespace,
+            process.pid,
+            process.started_ticks,
+            micros(*ttl),
+            self.now.as_micros(),
+        ];
         let id: i64 = self.connection.prepare_cached(sql::EXECUTOR_INSERT)?.query_row(params, |row| row.get(0))?;
         self.run(sql::EXECUTORS_FORGET, [id - MAX_EXECUTORS])?;
         Ok(ExecutorId(id))
-    }
-
-    /// Takes due, unowned rows.
-    pub fn acquire(&self, executor: ExecutorId, limit: usize) -> Result<Vec<Claim>> {
-        let due = params![self.now.as_micros(), load::limit_of(limit)];
-        let keys = load::all(self.connection, sql::DUE, due, work_key)?;
-        let mut claims = Vec::with_capacity(keys.len());
-        for work in keys {
-            let key = params![work.job.as_bytes(), kind_number(work.kind), work.reference, executor.0];
-            self.run(sql::TAKE, key)?;
-            claims.extend(load::claim(self.connection, work, executor)?);
-        }
-        Ok(claims)
     }
 
     /// Own rows that news made due; each is told once.

@@ -6,13 +6,12 @@ use std::time::Duration;
 use longtake_core::artifact::ArtifactKey;
 use longtake_core::event::JobEvent;
 use longtake_core::id::{ExecutorId, Fence, JobId, ProjectId};
-use longtake_core::state::Status;
-use longtake_core::store::{ApiKey, Job, ListFilter, Page, StoreStats, Timeline, WorkKey};
+use longtake_core::store::{ApiKey, ExecutorRow, Job, ListFilter, Page, ProcessInfo, StoreStats, Timeline, WorkKey};
 use longtake_core::time::Timestamp;
 use rusqlite::{Connection, Result, params};
 
 use super::{load, sql};
-use crate::rows::{corrupt, event_from, exchange_from, job_id, key_from, metadata_text, work_key};
+use crate::rows::{corrupt, event_from, exchange_from, job_id, key_from, metadata_text, origin, states_of, work_key};
 
 /// Most keys one call lists.
 const MAX_KEYS: i64 = 1_000;
@@ -74,17 +73,6 @@ fn fitting(
     Ok(ids)
 }
 
-/// The public statuses are ranges of the states' numbers.
-const fn states_of(status: Option<Status>) -> (i16, i16) {
-    match status {
-        None => (0, 99),
-        Some(Status::Queued) => (10, 20),
-        Some(Status::InProgress) => (25, 40),
-        Some(Status::Completed) => (90, 90),
-        Some(Status::Failed) => (91, 92),
-    }
-}
-
 /// Events after a number, in order.
 pub(super) fn events_after(connection: &Connection, job: JobId, ver: u32, limit: usize) -> Result<Vec<JobEvent>> {
     let params = params![job.as_bytes(), ver, load::limit_of(limit)];
@@ -109,10 +97,37 @@ pub(super) fn owned(connection: &Connection, executor: ExecutorId) -> Result<Vec
     load::all(connection, sql::OWNED, [executor.0], |row| Ok((work_key(row)?, Fence(row.get(3)?))))
 }
 
-/// When the next unowned row comes due.
-pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>> {
-    let due_at = load::first(connection, sql::NEXT_DUE, [], |row| row.get(0).map(Timestamp::from_micros))?;
-    Ok(due_at.filter(|due_at| *due_at != Timestamp::NEVER))
+/// The newest incarnations. Those of this process are alive, and all before them are gone.
+pub(super) fn executors(
+    connection: &Connection,
+    limit: usize,
+    beats: &BTreeMap<i64, Timestamp>,
+) -> Result<Vec<ExecutorRow>> {
+    load::all(connection, sql::EXECUTORS, [load::limit_of(limit)], |row| {
+        let executor: i64 = row.get(0)?;
+        let started_at = Timestamp::from_micros(row.get(6)?);
+        let dead_at = row.get::<_, Option<i64>>(7)?.map(Timestamp::from_micros);
+        Ok(ExecutorRow {
+            executor: ExecutorId(executor),
+            process: ProcessInfo {
+                host: row.get(1)?,
+                boot_id: row.get(2)?,
+                pid_namespace: row.get(3)?,
+                pid: row.get(4)?,
+                started_ticks: row.get(5)?,
+            },
+            started_at,
+            beat_at: beats.get(&executor).copied().unwrap_or(started_at),
+            dead_at,
+            process_dead_at: dead_at,
+            in_doubt: row.get(8)?,
+        })
+    })
+}
+
+/// Whether an incarnation is remembered.
+pub(super) fn is_known(connection: &Connection, executor: ExecutorId) -> Result<bool> {
+    Ok(load::first(connection, sql::EXECUTOR_EXISTS, [executor.0], |_| Ok(()))?.is_some())
 }
 
 /// Whether an own row was made due.
@@ -133,13 +148,6 @@ pub(super) fn referenced(connection: &Connection, keys: &[ArtifactKey]) -> Resul
     keys.iter().map(|key| statement.query_row([key.as_str(), origin(key.as_str())], |row| row.get(0))).collect()
 }
 
-/// `KEY.thumbnail.webp` belongs to KEY, whose own last segment has no dot.
-fn origin(key: &str) -> &str {
-    let name = key.rfind('/').map_or(0, |slash| slash + 1);
-    let end = key[name..].find('.').map_or(key.len(), |dot| name + dot);
-    &key[..end]
-}
-
 /// All API keys.
 pub(super) fn keys(connection: &Connection) -> Result<Vec<ApiKey>> {
     load::all(connection, sql::KEYS, [MAX_KEYS], key_from)
@@ -151,12 +159,26 @@ pub(super) fn find_key(connection: &Connection, hash: &[u8; 32]) -> Result<Optio
 }
 
 /// Figures for metrics. Walks the live jobs.
-pub(super) fn stats(connection: &Connection, now: Timestamp) -> Result<StoreStats> {
+pub(super) fn stats(connection: &Connection, now: Timestamp, beats: &BTreeMap<i64, Timestamp>) -> Result<StoreStats> {
     let count =
         |row: &rusqlite::Row<'_>, column| -> Result<u64> { u64::try_from(row.get::<_, i64>(column)?).map_err(corrupt) };
     let live: BTreeMap<i16, u64> =
         load::all(connection, sql::STATS_LIVE, [], |row| Ok((row.get(0)?, count(row, 1)?)))?.into_iter().collect();
+    let alive = load::all(connection, sql::EXECUTORS_ALIVE, [], |row| {
+        let (executor, ttl, started_at): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let beat_at = beats.get(&executor).map_or(started_at, |beat_at| beat_at.as_micros());
+        Ok(now.as_micros() <= beat_at.saturating_add(ttl))
+    })?;
+    let executors = u64::try_from(alive.into_iter().filter(|alive| *alive).count()).map_err(corrupt)?;
     connection.prepare_cached(sql::STATS_REST)?.query_row([now.as_micros()], |row| {
-        Ok(StoreStats { live, watched: count(row, 0)?, orphans: count(row, 1)?, due: count(row, 2)? })
+        Ok(StoreStats {
+            live,
+            watched: count(row, 0)?,
+            orphans: count(row, 1)?,
+            due: count(row, 2)?,
+            executors,
+            connections: (0, 0),
+            horizon_age: Duration::ZERO,
+        })
     })
 }

@@ -53,6 +53,9 @@ async fn nothing_is_visible_before_finish() {
     assert!(matches!(store.len(&at).await, Err(ArtifactError::NotFound)));
     assert!(store.older_than(Duration::ZERO, None, 10).await.unwrap().is_empty());
     std::mem::forget(writer);
+    // Where others write too, it may be theirs.
+    drop(FileArtifacts::open_shared(folder.path()).unwrap());
+    assert_eq!(std::fs::read_dir(folder.path().join("1/video_a/1")).unwrap().count(), 1);
     // What a crash left is gone after the next start.
     let store = FileArtifacts::open(folder.path()).unwrap();
     let left = std::fs::read_dir(folder.path().join("1/video_a/1")).unwrap().count();

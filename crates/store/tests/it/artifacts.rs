@@ -6,7 +6,7 @@ use longtake_core::id::Fence;
 use longtake_core::request::InputImage;
 use longtake_core::store::CommandResult;
 
-use crate::given::{Given, PROJECT, output};
+use crate::given::{Given, PROJECT, output, wanted};
 
 pub async fn a_completed_job_shows_its_output(given: &Given) {
     let executor = given.executor().await;
@@ -38,7 +38,7 @@ pub async fn referenced_knows_outputs_inputs_and_what_derives_from_them(given: &
     new.request.input = Some(InputImage { key: input.clone(), media_type: "image/png".into(), bytes: 5, sha256 });
     given.create(new).await;
     let executor = given.executor().await;
-    given.store.acquire(executor, 10).await.unwrap();
+    given.store.acquire(executor, &wanted(10)).await.unwrap();
     let claim = given.completed(executor, "p-1").await;
     let video = output(&claim).key;
     let asked = vec![

@@ -6,14 +6,19 @@ use longtake_core::apply::{Input, LateInput};
 use longtake_core::attempt::{AttemptState, Evidence, Retry};
 use longtake_core::event::EventKind;
 use longtake_core::id::{AttemptNo, Nonce, ProviderJobId};
+use longtake_core::limits::AttemptLimits;
 use longtake_core::record::CancelOutcome;
 use longtake_core::state::{JobState, StateName};
 use longtake_core::store::{EvidenceRecord, OpenAttempt, OpenResult, StepInput, StepResult, WorkKind};
 
-use crate::given::{ACCOUNT, BUDGET, Given, PROJECT, accepted, evidence_of, output, rejected};
+use crate::given::{ACCOUNT, BUDGET, Given, PROJECT, accepted, evidence_of, output, rejected, released, slots, wanted};
 
 fn named(text: &str) -> ProviderJobId {
     ProviderJobId::new(text).unwrap()
+}
+
+fn at_most(limit: u32) -> AttemptLimits {
+    AttemptLimits { account: slots(limit), ..AttemptLimits::default() }
 }
 
 pub async fn an_intent_is_durable_and_moves_the_job(given: &Given) {
@@ -44,7 +49,7 @@ pub async fn an_intent_under_an_old_fence_is_stale(given: &Given) {
     given.queued().await;
     let (one, two) = (given.executor().await, given.executor().await);
     let old = given.acquire(one).await;
-    given.store.release(one, vec![(old.work, old.fence, given.now())]).await.unwrap();
+    given.store.release(one, vec![released(&old, given.now())]).await.unwrap();
     given.acquire(two).await;
     let intent = given.intent(one, &old);
     assert_eq!(given.store.open_attempts(one, vec![intent]).await.unwrap(), vec![OpenResult::Stale]);
@@ -55,7 +60,7 @@ pub async fn an_account_takes_no_more_than_its_limit(given: &Given) {
     let mut first = given.running(executor, "p-1").await;
     given.queued().await;
     let second = given.acquire(executor).await;
-    let limited = OpenAttempt { account_limit: Some(1), ..given.intent(executor, &second) };
+    let limited = OpenAttempt { limits: at_most(1), ..given.intent(executor, &second) };
     let full = given.store.open_attempts(executor, vec![limited.clone()]).await.unwrap();
     assert_eq!((full, given.store.in_flight(ACCOUNT).await.unwrap()), (vec![OpenResult::AccountFull], 1));
     given.step(executor, &mut first, Input::ProviderDone).await;
@@ -70,10 +75,9 @@ pub async fn a_limit_counts_within_one_call(given: &Given) {
         given.queued().await;
     }
     let executor = given.executor().await;
-    let claims = given.store.acquire(executor, 10).await.unwrap();
-    let limits = [Some(2), Some(2), Some(2), Some(3)];
-    let intents = claims.iter().zip(limits);
-    let intents = intents.map(|(claim, account_limit)| OpenAttempt { account_limit, ..given.intent(executor, claim) });
+    let claims = given.store.acquire(executor, &wanted(10)).await.unwrap();
+    let intents = claims.iter().zip([2, 2, 2, 3]);
+    let intents = intents.map(|(claim, n)| OpenAttempt { limits: at_most(n), ..given.intent(executor, claim) });
     let answers = given.store.open_attempts(executor, intents.collect()).await.unwrap();
     let opened: Vec<bool> = answers.iter().map(|answer| matches!(answer, OpenResult::Opened(_))).collect();
     assert_eq!(opened, [true, true, false, true], "{answers:?}");
@@ -167,7 +171,7 @@ pub async fn a_late_acceptance_of_a_finished_job_is_watched(given: &Given) {
     let mut claim = given.submitting(executor).await;
     given.testify(&claim, rejected(Retry::Never)).await;
     given.step(executor, &mut claim, Input::Fold(BUDGET)).await;
-    assert!(given.store.acquire(executor, 10).await.unwrap().is_empty());
+    assert!(given.store.acquire(executor, &wanted(10)).await.unwrap().is_empty());
     given.testify(&claim, accepted("p-1")).await;
     let watch = given.acquire(executor).await;
     assert_eq!((watch.work.kind, watch.work.reference), (WorkKind::Watch, 1));

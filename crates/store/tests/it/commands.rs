@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use longtake_core::apply::Input;
 use longtake_core::attempt::{AttemptState, Decision, Retry, Verdict};
-use longtake_core::id::{JobId, ProjectId, ProviderJobId};
+use longtake_core::id::{JobId, PoolId, ProjectId, ProviderJobId};
 use longtake_core::record::CancelOutcome;
 use longtake_core::state::{JobState, StateName, Status};
 use longtake_core::store::{ApiKey, CommandResult, ListFilter, NewJob, Resolution};
 
-use crate::given::{ACCOUNT, BUDGET, Given, PROJECT, rejected};
+use crate::given::{ACCOUNT, BUDGET, Given, PROJECT, rejected, wanted};
 
 async fn failed(given: &Given, executor: longtake_core::id::ExecutorId) -> JobId {
     let mut claim = given.submitting(executor).await;
@@ -88,23 +88,24 @@ pub async fn a_retry_begins_anew_and_waives_what_is_open(given: &Given) {
     let mut claim = given.held(executor).await;
     given.store.request_cancel(PROJECT, claim.work.job).await.unwrap();
     given.step(executor, &mut claim, Input::Canceled(CancelOutcome::NotStoppable)).await;
-    let CommandResult::Done(job) = given.store.retry(PROJECT, claim.work.job, "me".into()).await.unwrap() else {
+    let CommandResult::Done(job) = given.store.retry(PROJECT, claim.work.job, "me".into(), PoolId::NONE).await.unwrap()
+    else {
         panic!()
     };
     assert_eq!((job.record.state.name(), job.record.cancel, job.record.attempts_used), (StateName::Queued, None, 0));
     let waived = given.attempt(claim.work.job, 1).await;
     assert_eq!(waived.state, AttemptState::Waived);
     assert_eq!(waived.decision, Some(Decision { verdict: Verdict::Retried, by: "me".into() }));
-    let claims = given.store.acquire(executor, 10).await.unwrap();
+    let claims = given.store.acquire(executor, &wanted(10)).await.unwrap();
     assert_eq!(claims.len(), 2, "driven and watched: {claims:?}");
 }
 
 pub async fn only_a_failed_or_canceled_job_is_retried(given: &Given) {
     let executor = given.executor().await;
     let claim = given.completed(executor, "p-1").await;
-    let answer = given.store.retry(PROJECT, claim.work.job, "me".into()).await.unwrap();
+    let answer = given.store.retry(PROJECT, claim.work.job, "me".into(), PoolId::NONE).await.unwrap();
     assert!(matches!(answer, CommandResult::Refused(_)), "{answer:?}");
-    assert!(given.store.acquire(executor, 10).await.unwrap().is_empty());
+    assert!(given.store.acquire(executor, &wanted(10)).await.unwrap().is_empty());
 }
 
 pub async fn other_projects_see_nothing(given: &Given) {
@@ -146,7 +147,7 @@ pub async fn a_list_filters_by_status_model_and_metadata(given: &Given) {
     other.request.model = "slow".into();
     let (fits, other) = (given.create(fits).await, given.create(other).await);
     let executor = given.executor().await;
-    given.store.acquire(executor, 10).await.unwrap();
+    given.store.acquire(executor, &wanted(10)).await.unwrap();
     let done = given.completed(executor, "p-1").await.work.job;
     let all = ListFilter { limit: 10, ..ListFilter::default() };
     let metadata = |pairs: &[(String, String)]| pairs.iter().cloned().collect::<BTreeMap<_, _>>();
@@ -176,7 +177,7 @@ pub async fn a_hidden_job_is_gone_for_readers(given: &Given) {
     assert!(matches!(answer, CommandResult::Done(_)), "{answer:?}");
     assert_eq!(given.store.get(PROJECT, job).await.unwrap(), None);
     assert_eq!(given.store.hide(PROJECT, job).await.unwrap().0, CommandResult::NotFound);
-    assert_eq!(given.store.retry(PROJECT, job, "me".into()).await.unwrap(), CommandResult::NotFound);
+    assert_eq!(given.store.retry(PROJECT, job, "me".into(), PoolId::NONE).await.unwrap(), CommandResult::NotFound);
     assert_eq!(given.store.stats().await.unwrap().watched, 0, "nobody wants what it yields");
     let later = given.queued().await;
     let behind = ListFilter { after: Some(job), ascending: true, limit: 10, ..ListFilter::default() };

@@ -1,6 +1,6 @@
-//! L1: the same random operations on both stores, under one clock, give the same answers.
+//! L1: the same random operations on every store, under one clock, give the same answers as the one in memory.
 //!
-//! Left out: what the two are meant to do differently (reap, senders that are dead, order of `owned`).
+//! Left out: what they are meant to do differently (reap, shares, senders that are dead, cursors, order of `owned`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,18 +10,23 @@ use longtake_core::apply::{Input, LateInput};
 use longtake_core::artifact::ArtifactKey;
 use longtake_core::attempt::{Decision, Evidence, Retry, Verdict};
 use longtake_core::failure::{Failure, FailureCode};
-use longtake_core::id::{AccountId, AttemptNo, ExecutorId, Fence, JobId, Nonce, ProjectId, ProviderJobId, Random};
+use longtake_core::id::{
+    AccountId, AttemptNo, ExecutorId, Fence, JobId, Nonce, PoolId, ProjectId, ProviderJobId, Random,
+};
+use longtake_core::limits::{AttemptLimits, Limits};
 use longtake_core::memory_store::MemoryStore;
 use longtake_core::provider::Exchange;
 use longtake_core::record::{CancelOutcome, Record};
 use longtake_core::state::{JobState, Status};
 use longtake_core::store::{
-    Claim, EvidenceRecord, IdempotencyKey, ListFilter, NewJob, OpenAttempt, OpenResult, Resolution, StepCommit,
-    StepInput, StepResult, Store, WorkKey, WorkKind,
+    Claim, EvidenceRecord, ExecutorInfo, IdempotencyKey, ListFilter, NewJob, OpenAttempt, OpenResult, Place, Release,
+    Resolution, StepCommit, StepInput, StepResult, Store, StoreStats, Wanted, WantedAccount, WorkKey, WorkKind,
 };
-use longtake_store::Tuning;
+use longtake_core::time::Timestamp;
+use longtake_store::{PostgresTuning, Tuning};
+use longtake_testing::postgres::TestDatabase;
 
-use crate::given::{BUDGET, Folder, Given, HandClock, Seeded, accepted, evidence_of, options, output, rejected};
+use crate::given::{BUDGET, Folder, Given, HandClock, Seeded, accepted, evidence_of, info, options, output, rejected};
 
 const SEEDS: u64 = 12;
 const OPERATIONS: usize = 700;
@@ -30,24 +35,39 @@ const MAX_CLAIMS: usize = 24;
 
 struct World {
     memory: Arc<MemoryStore>,
-    sqlite: Arc<dyn Store>,
+    others: Vec<(&'static str, Arc<dyn Store>)>,
     /// Makes jobs and intents.
     given: Given,
     dice: Seeded,
     executors: Vec<ExecutorId>,
     projects: Vec<ProjectId>,
     jobs: Vec<(ProjectId, JobId)>,
+    pools: Vec<PoolId>,
     claims: Vec<Claim>,
+    /// What became of intents, counted.
+    opened: BTreeMap<&'static str, usize>,
     context: String,
 }
 
-/// Asks both stores and compares; the arguments are made anew for each.
+/// The stores that are compared with the one in memory.
+async fn others(folder: &Folder, url: &str, clock: &Arc<HandClock>) -> Vec<(&'static str, Arc<dyn Store>)> {
+    // Nobody cuts the power here, so nobody waits for the disk.
+    let tuning = Tuning { synchronous_normal: true, ..Tuning::default() };
+    let sqlite = longtake_store::open_with(&folder.url(), options(clock.clone()), tuning).unwrap();
+    let tuning = PostgresTuning { injected_clock: true, connections: 4, ..PostgresTuning::default() };
+    let postgres = longtake_store::connect(url, options(clock.clone()), tuning).await.unwrap();
+    vec![("sqlite", sqlite), ("postgres", postgres)]
+}
+
+/// Asks every store and compares; the arguments are made anew for each.
 macro_rules! same {
     ($world:ident.$call:ident($($argument:expr),*)) => {{
         let expected = $world.memory.$call($($argument),*).await.unwrap();
-        let answered = $world.sqlite.$call($($argument),*).await;
-        let answered = answered.unwrap_or_else(|error| panic!("{}: {error}", $world.context));
-        assert_eq!(answered, expected, "{}: {}", $world.context, stringify!($call));
+        for (name, store) in &$world.others {
+            let answered = store.$call($($argument),*).await;
+            let answered = answered.unwrap_or_else(|error| panic!("{}, {name}: {error}", $world.context));
+            assert_eq!(answered, expected, "{}: {} of {name}", $world.context, stringify!($call));
+        }
         expected
     }};
 }
@@ -74,6 +94,42 @@ impl World {
         self.executors[self.below(self.executors.len())]
     }
 
+    fn pool(&self) -> PoolId {
+        if self.one_in(4) { PoolId::NONE } else { self.pools[self.below(self.pools.len())] }
+    }
+
+    fn place(&self) -> Place {
+        Place { pool: self.pool(), queued: self.one_in(2) }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            max_in_flight: self.pick(&[None, None, Some(0), Some(1), Some(3), Some(9)]).flatten(),
+            per_minute: self.pick(&[None, None, None, Some(20), Some(120)]).flatten(),
+        }
+    }
+
+    /// The pools are those of accounts 1 and 2 in turn.
+    fn wanted(&self) -> Wanted {
+        let account = |n: i32| {
+            let own = self.pools.iter().zip([1, 2].into_iter().cycle()).filter(|(_, of)| *of == n);
+            let listed = own.filter(|_| !self.one_in(4)).map(|(pool, _)| (*pool, self.limits())).collect();
+            WantedAccount {
+                account: AccountId(n),
+                limits: self.limits(),
+                pools: listed,
+                takes_queued: !self.one_in(5),
+                overdue: Duration::from_secs(if self.one_in(3) { 1 } else { 0 }),
+            }
+        };
+        let mut accounts = vec![account(1), account(2)];
+        if self.one_in(2) {
+            accounts.swap(0, 1);
+        }
+        accounts.truncate(if self.one_in(5) { 1 } else { 2 });
+        Wanted { due: self.below(4), queued: self.below(4), accounts }
+    }
+
     fn keep(&mut self, claims: Vec<Claim>) {
         self.claims.extend(claims);
         let surplus = self.claims.len().saturating_sub(MAX_CLAIMS);
@@ -98,7 +154,8 @@ impl World {
         }
         new.project = self.projects[self.below(self.projects.len())];
         new.request.model = if self.one_in(3) { "slow" } else { "fast" }.into();
-        new.request.priority = i16::try_from(self.below(5)).unwrap();
+        new.request.priority = i16::try_from(self.below(3)).unwrap();
+        new.pool = self.pool();
         if self.one_in(3) {
             new.request.metadata = BTreeMap::from([("team".to_owned(), format!("t{}", self.below(2)))]);
         }
@@ -116,8 +173,8 @@ impl World {
     }
 
     async fn acquire(&mut self) {
-        let (executor, limit) = (self.executor(), self.below(4));
-        let claims = same!(self.acquire(executor, limit));
+        let (executor, limit, wanted) = (self.executor(), self.below(4), self.wanted());
+        let claims = same!(self.acquire(executor, &wanted));
         self.keep(claims);
         let woken = same!(self.woken(executor, limit));
         self.keep(woken);
@@ -128,11 +185,25 @@ impl World {
         let executor = self.executor();
         let mut open = self.given.intent(executor, &claim);
         open.attempt.account = AccountId(i32::try_from(self.below(2)).unwrap() + 1);
-        let second = OpenAttempt { account_limit: Some(3), ..open.clone() };
-        open.account_limit = self.pick(&[None, Some(1), Some(3)]).flatten();
-        let opened = same!(self.open_attempts(executor, vec![open.clone(), second.clone()]));
-        for answer in opened {
-            if let OpenResult::Opened(record) | OpenResult::Conflict(record) = answer {
+        open.attempt.model = ["fast-model", "slow-model"][self.below(2)].into();
+        open.limits = AttemptLimits { pool: self.pool(), account: self.limits(), model: self.limits() };
+        let limits = AttemptLimits { account: self.limits(), ..open.limits };
+        let again = OpenAttempt { limits, ..open.clone() };
+        let mut all = vec![open, again];
+        if let Some(claim) = self.pick(&self.claims) {
+            all.push(OpenAttempt { limits: all[0].limits, ..self.given.intent(executor, &claim) });
+        }
+        for answer in same!(self.open_attempts(executor, all.clone())) {
+            let name = match &answer {
+                OpenResult::Opened(_) => "opened",
+                OpenResult::Stale => "stale",
+                OpenResult::Conflict(_) => "conflict",
+                OpenResult::Doubted(_) => "doubted",
+                OpenResult::AccountFull => "full",
+                OpenResult::Paced(_) => "paced",
+            };
+            *self.opened.entry(name).or_default() += 1;
+            if let OpenResult::Opened(record) | OpenResult::Conflict(record) | OpenResult::Doubted(record) = answer {
                 self.learn(&record);
             }
         }
@@ -205,6 +276,10 @@ impl World {
         }
     }
 
+    fn due_at(&self) -> Timestamp {
+        if self.one_in(3) { Timestamp::NEVER } else { self.given.now() + Duration::from_secs(1) }
+    }
+
     async fn step(&mut self) {
         let Some(claim) = self.pick(&self.claims) else { return };
         let watches = claim.work.kind == WorkKind::Watch && !self.one_in(10);
@@ -224,7 +299,7 @@ impl World {
             fence: if old { Fence(claim.fence.0 - 1) } else { claim.fence },
             input,
             exchanges: if self.one_in(4) { vec![self.exchange()] } else { Vec::new() },
-            release: if self.one_in(6) { Some(self.given.now() + Duration::from_secs(2)) } else { None },
+            release: self.one_in(6).then(|| (self.due_at(), self.place())),
         };
         let answers = same!(self.step(executor, vec![commit.clone()]));
         for answer in answers {
@@ -238,15 +313,20 @@ impl World {
         let (project, job) = self.job();
         match self.below(5) {
             0 => drop(same!(self.request_cancel(project, job))),
-            1 => drop(same!(self.retry(project, job, "me".into()))),
+            1 => {
+                let pool = self.pool();
+                drop(same!(self.retry(project, job, "me".into(), pool)));
+            }
             2 if self.one_in(3) => drop(same!(self.hide(project, job))),
             2 => {
                 let Some(claim) = self.pick(&self.claims) else { return };
-                let due_at = self.given.now() + Duration::from_secs(1);
-                let row = (claim.work, claim.fence, due_at);
+                let (due_at, place) = (self.due_at(), self.place());
+                let row = Release { work: claim.work, fence: claim.fence, due_at, place };
                 let executor = self.executor();
                 same!(self.release(executor, vec![row]));
+                same!(self.beat(executor, Vec::new()));
             }
+            3 if self.one_in(12) => drop(same!(self.set_quarantine())),
             _ => {
                 let verdict = [Verdict::Resubmit, Verdict::Fail, Verdict::Retried][self.below(3)];
                 let name = format!("p-{}", self.below(12));
@@ -260,6 +340,17 @@ impl World {
         }
     }
 
+    /// How long the feed has been kept waiting, and for which connections, is a matter of the database and of its users.
+    async fn stats(&self) {
+        let expected = self.memory.stats().await.unwrap();
+        for (name, store) in &self.others {
+            let answered = store.stats().await.unwrap();
+            let answered =
+                StoreStats { horizon_age: expected.horizon_age, connections: expected.connections, ..answered };
+            assert_eq!(answered, expected, "{}: stats of {name}", self.context);
+        }
+    }
+
     async fn look(&self) {
         let (project, job) = self.job();
         let (executor, account) = (self.executor(), AccountId(1));
@@ -267,12 +358,17 @@ impl World {
         same!(self.timeline(project, job));
         same!(self.request(job));
         same!(self.events_after(job, 1, 3));
-        same!(self.next_due());
+        same!(self.executors(5));
+        same!(self.confirm_dead(executor));
+        same!(self.sender_is_dead(executor));
+        same!(self.quarantine());
         same!(self.in_flight(account));
+        let since = Timestamp::from_micros(self.given.now().as_micros() - 3_000_000);
+        same!(self.in_doubt(account, since));
         same!(self.claimed(account, vec![ProviderJobId::new("p-1").unwrap(), ProviderJobId::new("p-2").unwrap()]));
         same!(self.find_idempotent(project, "k1"));
         same!(self.durations("fast", 5));
-        same!(self.stats());
+        self.stats().await;
         let work = vec![WorkKey::drive(job), WorkKey::watch(job, AttemptNo(1))];
         same!(self.claims(executor, work.clone()));
         let key = ArtifactKey::output(project, job, AttemptNo(1), 0, Fence(1));
@@ -289,25 +385,24 @@ impl World {
     }
 }
 
-async fn world(seed: u64, folder: &Folder) -> World {
+async fn world(seed: u64, folder: &Folder, url: &str) -> World {
     let clock = Arc::new(HandClock::new());
     let memory = Arc::new(MemoryStore::new(clock.clone()));
-    // Nobody cuts the power here, so nobody waits for the disk.
-    let tuning = Tuning { synchronous_normal: true, ..Tuning::default() };
-    let sqlite = longtake_store::open_with(&folder.url(), options(clock.clone()), tuning).unwrap();
     let mut world = World {
+        others: others(folder, url, &clock).await,
         given: Given::new(memory.clone(), clock),
         memory,
-        sqlite,
         dice: Seeded::new(seed),
         executors: Vec::new(),
         projects: Vec::new(),
         jobs: Vec::new(),
+        pools: Vec::new(),
         claims: Vec::new(),
+        opened: BTreeMap::new(),
         context: format!("seed {seed}"),
     };
-    for pid in 1..3 {
-        let info = longtake_core::store::ExecutorInfo { host: "h".to_owned(), pid, ttl: Duration::from_secs(3_600) };
+    for _ in 1..3 {
+        let info = ExecutorInfo { ttl: Duration::from_secs(1_000_000), ..info() };
         let executor = same!(world.register_executor(info.clone()));
         world.executors.push(executor);
     }
@@ -315,12 +410,19 @@ async fn world(seed: u64, folder: &Folder) -> World {
         let project = same!(world.project(name));
         world.projects.push(project);
     }
+    let named = |name: &str| (name.to_owned(), "x".to_owned());
+    let accounts = same!(world.register_accounts(vec![named("one"), named("two")]));
+    let models = ["fast-model", "slow-model"].into_iter();
+    let pools: Vec<(AccountId, Arc<str>)> =
+        models.flat_map(|model| accounts.iter().map(move |account| (*account, model.into()))).collect();
+    world.pools = same!(world.register_pools(pools.clone()));
     world
 }
 
-async fn run(seed: u64) -> MemoryStore {
+async fn run(seed: u64) -> (MemoryStore, BTreeMap<&'static str, usize>) {
     let folder = Folder::new();
-    let mut world = world(seed, &folder).await;
+    let database = TestDatabase::create();
+    let mut world = world(seed, &folder, &database.url()).await;
     for operation in 0..OPERATIONS {
         world.context = format!("seed {seed}, operation {operation}");
         match world.below(20) {
@@ -341,19 +443,24 @@ async fn run(seed: u64) -> MemoryStore {
     }
     for executor in world.executors.clone() {
         let mut expected = world.memory.owned(executor).await.unwrap();
-        let mut owned = world.sqlite.owned(executor).await.unwrap();
         expected.sort_unstable();
-        owned.sort_unstable();
-        assert_eq!(owned, expected, "{}", world.context);
+        for (name, store) in &world.others {
+            let mut owned = store.owned(executor).await.unwrap();
+            owned.sort_unstable();
+            assert_eq!(owned, expected, "{}, {name}", world.context);
+        }
     }
-    world.memory.fork()
+    (world.memory.fork(), world.opened)
 }
 
 #[tokio::test]
-async fn both_stores_answer_alike() {
-    let mut reached = BTreeMap::new();
+async fn every_store_answers_alike() {
+    let (mut reached, mut opened) = (BTreeMap::new(), BTreeMap::new());
     for seed in 0..SEEDS {
-        let memory = run(seed).await;
+        let (memory, of_intents) = run(seed).await;
+        for (name, times) in of_intents {
+            *opened.entry(name).or_insert(0) += times;
+        }
         for record in memory.records() {
             *reached.entry(record.state.name()).or_insert(0) += 1;
         }
@@ -364,5 +471,8 @@ async fn both_stores_answer_alike() {
     // A generator that reaches little compares little.
     for state in longtake_core::state::StateName::ALL {
         assert!(reached.get(&state).is_some_and(|times| *times >= 5), "{state:?} is hardly reached: {reached:?}");
+    }
+    for name in ["opened", "stale", "conflict", "doubted", "full", "paced"] {
+        assert!(opened.get(name).is_some_and(|times| *times >= 5), "{name} is hardly reached: {opened:?}");
     }
 }

@@ -9,9 +9,9 @@ use longtake_core::failure::{Failure, FailureCode};
 use longtake_core::id::AttemptNo;
 use longtake_core::provider::Exchange;
 use longtake_core::state::StateName;
-use longtake_core::store::{EvidenceRecord, StepCommit, StepInput, StepResult};
+use longtake_core::store::{EvidenceRecord, Place, StepCommit, StepInput, StepResult};
 
-use crate::given::{ACCOUNT, BUDGET, Given, PROJECT, accepted, evidence_of, output};
+use crate::given::{ACCOUNT, BUDGET, Given, PROJECT, accepted, evidence_of, output, wanted};
 
 fn exchange(call: &'static str, given: &Given) -> Exchange {
     Exchange {
@@ -93,7 +93,7 @@ pub async fn a_stale_step_in_a_batch_hinders_no_other(given: &Given) {
         fence,
         input: StepInput::Job(Input::Progress(10)),
         exchanges: Vec::new(),
-        release: Some(given.now() + Duration::from_secs(5)),
+        release: Some((given.now() + Duration::from_secs(5), Place::default())),
     };
     let old = longtake_core::id::Fence(one.fence.0 - 1);
     let answers = given.store.step(executor, vec![commit(&one, old), commit(&two, two.fence)]).await.unwrap();
@@ -101,7 +101,9 @@ pub async fn a_stale_step_in_a_batch_hinders_no_other(given: &Given) {
     assert!(matches!(&answers[1], StepResult::Applied(record) if record.progress == Some(10)), "{answers:?}");
     assert_eq!(given.record(one.work.job).await.progress, None);
     assert_eq!(given.store.owned(executor).await.unwrap(), vec![(one.work, one.fence)], "the other was given back");
-    assert_eq!(given.store.next_due().await.unwrap(), Some(given.now() + Duration::from_secs(5)));
+    assert!(given.store.acquire(executor, &wanted(10)).await.unwrap().is_empty());
+    given.clock.advance(Duration::from_secs(5));
+    assert_eq!(given.acquire(executor).await.work, two.work);
 }
 
 pub async fn a_timeline_shows_attempts_events_and_exchanges(given: &Given) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use longtake_core::store::StoreError;
 use longtake_store::OpenOptions;
 
-use crate::given::{Folder, Given, HandClock, PROJECT, options};
+use crate::given::{Folder, Given, HandClock, PROJECT, options, wanted};
 
 /// Where the child works.
 const DATA: &str = "FAIL_STOP_DATA";
@@ -42,7 +42,7 @@ async fn fill(data: &Path) -> Vec<String> {
         }
     }
     let create = given.store.create(vec![given.new_job()]).await.err();
-    let acquire = given.store.acquire(executor, 1).await.err();
+    let acquire = given.store.acquire(executor, &wanted(1)).await.err();
     let ready = given.store.ready().await.err();
     for later in [create, acquire, ready] {
         said.push(format!("LATER {}", later.as_ref().map_or("fine", word)));
@@ -56,6 +56,7 @@ fn word(error: &StoreError) -> &'static str {
         StoreError::CommitUnknown => "unknown",
         StoreError::Full => "full",
         StoreError::Failed(_) => "failed",
+        StoreError::Cursor => "cursor",
     }
 }
 

@@ -12,19 +12,24 @@ use longtake_core::apply::{Input, LateInput};
 use longtake_core::artifact::{Artifact, ArtifactKey, Digest, MediaInfo};
 use longtake_core::attempt::{Attempt, AttemptState, Evidence, Rejection, Retry};
 use longtake_core::failure::{Failure, FailureCode};
-use longtake_core::id::{AccountId, AttemptNo, ClientRef, ExecutorId, JobId, Nonce, ProjectId, ProviderJobId, Random};
+use longtake_core::id::{
+    AccountId, AttemptNo, ClientRef, ExecutorId, JobId, Nonce, PoolId, ProjectId, ProviderJobId, Random,
+};
+use longtake_core::limits::{AttemptLimits, Limits};
 use longtake_core::pacing::Budget;
 use longtake_core::record::Record;
 use longtake_core::request::{Size, VideoRequest};
 use longtake_core::store::{
-    Claim, CreateResult, EvidenceRecord, ExecutorInfo, NewJob, OpenAttempt, OpenResult, StepCommit, StepInput,
-    StepResult, Store,
+    Claim, CreateResult, EvidenceRecord, ExecutorInfo, NewJob, OpenAttempt, OpenResult, Place, ProcessInfo, Release,
+    StepCommit, StepInput, StepResult, Store, Wanted, WantedAccount,
 };
 use longtake_core::time::{Clock, Timestamp};
 use longtake_store::{Fatal, OpenOptions};
 
 pub const PROJECT: ProjectId = ProjectId(1);
 pub const ACCOUNT: AccountId = AccountId(1);
+/// The provider's name for the model of intents.
+pub const MODEL: &str = "vendor-model";
 pub const BUDGET: Budget = Budget { max_attempts: 3, routes: 1, unavailable_limit: Duration::from_secs(600) };
 
 /// A clock that moves when it is told to.
@@ -113,12 +118,18 @@ pub fn options(clock: Arc<dyn Clock>) -> OpenOptions {
 pub struct Given {
     pub store: Arc<dyn Store>,
     pub clock: Arc<HandClock>,
+    /// One process for ever: nobody else to share with, and nobody who could give an executor up.
+    pub alone: bool,
     random: Seeded,
 }
 
 impl Given {
     pub fn new(store: Arc<dyn Store>, clock: Arc<HandClock>) -> Self {
-        Self { store, clock, random: Seeded::new(1) }
+        Self { store, clock, alone: false, random: Seeded::new(1) }
+    }
+
+    pub fn alone(self) -> Self {
+        Self { alone: true, ..self }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -126,15 +137,33 @@ impl Given {
     }
 
     pub async fn executor(&self) -> ExecutorId {
-        let info = ExecutorInfo { host: "here".to_owned(), pid: 1, ttl: Duration::from_secs(15) };
-        self.store.register_executor(info).await.unwrap()
+        self.store.register_executor(info()).await.unwrap()
+    }
+
+    /// The models of [`ACCOUNT`], numbered. All that a case needs are to be named at once.
+    pub async fn pools<const N: usize>(&self, models: [&str; N]) -> [PoolId; N] {
+        let account = ("main".to_owned(), "sandbox".to_owned());
+        assert_eq!(self.store.register_accounts(vec![account]).await.unwrap(), [ACCOUNT]);
+        let named = models.iter().map(|model| (ACCOUNT, (*model).into())).collect();
+        self.store.register_pools(named).await.unwrap().try_into().unwrap()
+    }
+
+    /// A job that waits in a pool.
+    pub async fn queued_in(&self, pool: PoolId) -> JobId {
+        self.create(NewJob { pool, ..self.new_job() }).await
+    }
+
+    /// What an executor gets.
+    pub async fn take(&self, executor: ExecutorId, wanted: &Wanted) -> Vec<JobId> {
+        self.store.acquire(executor, wanted).await.unwrap().iter().map(|claim| claim.work.job).collect()
     }
 
     /// A job that is not in the store yet. Later ones sort later.
     pub fn new_job(&self) -> NewJob {
         self.clock.advance(Duration::from_millis(1));
         let job = JobId::new(self.now(), &self.random);
-        NewJob { job, project: PROJECT, request: request("a fox"), deadline: None, idempotency: None }
+        let request = request("a fox");
+        NewJob { job, project: PROJECT, request, pool: PoolId::NONE, deadline: None, idempotency: None }
     }
 
     pub async fn create(&self, new: NewJob) -> JobId {
@@ -150,7 +179,7 @@ impl Given {
 
     /// The claim on the one thing that is due.
     pub async fn acquire(&self, executor: ExecutorId) -> Claim {
-        let mut claims = self.store.acquire(executor, 10).await.unwrap();
+        let mut claims = self.store.acquire(executor, &wanted(10)).await.unwrap();
         assert_eq!(claims.len(), 1, "one row is due: {claims:?}");
         claims.remove(0)
     }
@@ -163,7 +192,7 @@ impl Given {
             executor,
             nonce: Nonce(i64::from(n.0) * 1_000 + 7),
             account: ACCOUNT,
-            model: "vendor-model".into(),
+            model: MODEL.into(),
             client_ref: ClientRef::from_hash(&[u8::try_from(n.0).unwrap(); 16]),
             provider_job: None,
             intent_at: self.now(),
@@ -172,7 +201,7 @@ impl Given {
             rejection: None,
             decision: None,
         };
-        OpenAttempt { work: claim.work, fence: claim.fence, attempt, account_limit: None }
+        OpenAttempt { work: claim.work, fence: claim.fence, attempt, limits: AttemptLimits::default() }
     }
 
     /// Opens an attempt; the claim goes on with the record as it then is.
@@ -250,6 +279,55 @@ impl Given {
     pub async fn record(&self, job: JobId) -> Record {
         self.store.get(PROJECT, job).await.unwrap().unwrap().record
     }
+}
+
+/// Due rows only, of no pool.
+pub fn wanted(due: usize) -> Wanted {
+    Wanted { due, ..Wanted::default() }
+}
+
+/// Everything of [`ACCOUNT`] that these pools have, without limits.
+pub fn all_of(pools: &[PoolId]) -> Wanted {
+    let pools = pools.iter().map(|pool| (*pool, Limits::NONE)).collect();
+    let account =
+        WantedAccount { account: ACCOUNT, limits: Limits::NONE, pools, takes_queued: true, overdue: Duration::ZERO };
+    Wanted { due: 10, queued: 10, accounts: vec![account] }
+}
+
+/// As [`all_of`], with limits of the account.
+pub fn limited(pools: &[PoolId], limits: Limits) -> Wanted {
+    let mut wanted = all_of(pools);
+    wanted.accounts[0].limits = limits;
+    wanted
+}
+
+pub fn slots(limit: u32) -> Limits {
+    Limits { max_in_flight: Some(limit), per_minute: None }
+}
+
+pub fn pace(per_minute: u32) -> Limits {
+    Limits { max_in_flight: None, per_minute: Some(per_minute) }
+}
+
+/// To be given back, not queued, to anyone.
+pub fn released(claim: &Claim, due_at: Timestamp) -> Release {
+    Release { work: claim.work, fence: claim.fence, due_at, place: Place::default() }
+}
+
+/// To be given back to a pool.
+pub fn placed(claim: &Claim, due_at: Timestamp, pool: PoolId, queued: bool) -> Release {
+    Release { place: Place { pool, queued }, ..released(claim, due_at) }
+}
+
+pub fn info() -> ExecutorInfo {
+    let process = ProcessInfo {
+        host: "here".to_owned(),
+        boot_id: "boot".to_owned(),
+        pid_namespace: "4026531836".to_owned(),
+        pid: 1,
+        started_ticks: 4_711,
+    };
+    ExecutorInfo { process, ttl: Duration::from_secs(15) }
 }
 
 pub fn request(prompt: &str) -> VideoRequest {

@@ -19,7 +19,7 @@ use longtake_core::store::{CreateResult, OpenResult};
 use longtake_store::Tuning;
 use longtake_store::artifacts::FileArtifacts;
 
-use crate::given::{Folder, Given, HandClock, PROJECT, options};
+use crate::given::{Folder, Given, HandClock, PROJECT, options, wanted};
 
 /// Where the child works, and whether it must not wait for the disk.
 const DATA: &str = "POWER_CUT_DATA";
@@ -58,7 +58,7 @@ async fn work(data: &Path, normal: bool, rounds: u64, say: impl Fn(String)) {
             let CreateResult::Created(job) = created else { panic!("{created:?}") };
             say(format!("JOB {}", job.record.job));
         }
-        let claims = given.store.acquire(executor, 2).await.unwrap();
+        let claims = given.store.acquire(executor, &wanted(2)).await.unwrap();
         let intents = claims.iter().map(|claim| given.intent(executor, claim)).collect();
         for opened in given.store.open_attempts(executor, intents).await.unwrap() {
             let OpenResult::Opened(record) = opened else { panic!("{opened:?}") };

@@ -31,7 +31,13 @@ fn hot_queries_search_by_key() {
     let connection = Connection::open(folder.path().join("longtake.db")).unwrap();
     let hot = [
         "due",
-        "next_due",
+        "queue_first",
+        "queue_after",
+        "in_flight_pool",
+        "pool_get",
+        "pool_name",
+        "pace_get",
+        "turn_get",
         "woken_any",
         "woken",
         "owned",
@@ -43,6 +49,8 @@ fn hot_queries_search_by_key() {
         "wake",
         "output",
         "events_after",
+        "feed_end",
+        "feed_page",
         "referenced",
         "list_desc",
         "list_asc",

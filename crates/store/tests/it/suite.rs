@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use longtake_core::memory_store::MemoryStore;
 
+use longtake_store::PostgresTuning;
+use longtake_testing::postgres::TestDatabase;
+
 use crate::given::{Folder, Given, HandClock, options};
 
 async fn on_memory(case: impl AsyncFnOnce(&Given)) {
@@ -17,6 +20,14 @@ async fn on_sqlite(case: impl AsyncFnOnce(&Given)) {
     let folder = Folder::new();
     let clock = Arc::new(HandClock::new());
     let store = longtake_store::open(&folder.url(), options(clock.clone())).unwrap();
+    case(&Given::new(store, clock).alone()).await;
+}
+
+async fn on_postgres(case: impl AsyncFnOnce(&Given)) {
+    let database = TestDatabase::create();
+    let clock = Arc::new(HandClock::new());
+    let tuning = PostgresTuning { injected_clock: true, connections: 4, ..PostgresTuning::default() };
+    let store = longtake_store::connect(&database.url(), options(clock.clone()), tuning).await.unwrap();
     case(&Given::new(store, clock)).await;
 }
 
@@ -32,6 +43,12 @@ macro_rules! suite {
             #[tokio::test]
             async fn $case() {
                 crate::suite::on_sqlite(crate::$module::$case).await;
+            }
+        )* })* }
+        mod postgres { $(mod $module { $(
+            #[tokio::test]
+            async fn $case() {
+                crate::suite::on_postgres(crate::$module::$case).await;
             }
         )* })* }
     };
@@ -55,7 +72,7 @@ suite! {
         woken_tells_each_row_once,
         claims_leave_out_what_is_not_owned,
         the_owners_own_testimony_does_not_wake_it,
-        next_due_is_the_earliest_unowned_row,
+        never_is_no_time_but_news_is,
         fences_go_on_across_a_retry,
     }
     attempts {
@@ -74,6 +91,40 @@ suite! {
         a_late_acceptance_of_a_finished_job_is_watched,
         a_late_result_is_announced_once,
         a_watch_limit_leaves_an_orphan,
+    }
+    queue {
+        queued_jobs_wait_for_room_and_take_a_slot_that_is_freed,
+        priority_goes_before_age,
+        projects_take_turns,
+        turns_are_taken_within_a_priority,
+        a_model_without_room_blocks_no_other,
+        models_share_the_room_of_their_account,
+        each_wanted_number_is_kept_and_due_rows_come_first,
+        an_account_that_takes_no_queued_jobs_gets_none,
+        other_pools_are_left_alone_and_no_pool_is_everyones,
+        a_canceled_job_is_due_whatever_the_limits_say,
+        a_deadline_is_due_whatever_the_limits_say,
+        a_release_says_where_the_row_waits,
+        a_decision_says_where_the_row_waits,
+        patience_leaves_due_rows_to_others,
+        a_retried_job_waits_in_the_pool_given,
+        a_late_attempt_is_watched_in_its_pool,
+    }
+    limits {
+        a_full_model_opens_no_attempt,
+        pace_gives_permits_evenly_and_says_when,
+        no_permit_is_lost_where_another_pace_refuses,
+        acquire_looks_at_the_permits,
+        a_pool_keeps_its_pace_apart_from_others,
+    }
+    machines {
+        a_fair_share_is_told_where_several_drive_an_account,
+        the_silent_are_given_up_and_their_rows_taken,
+        only_one_that_was_given_up_is_confirmed_dead,
+        executors_are_listed_newest_first,
+        work_that_nobody_serves_is_anyones,
+        pools_keep_their_numbers,
+        history_that_may_be_missing_is_doubted,
     }
     events {
         events_are_dense_and_in_order,
@@ -105,5 +156,14 @@ suite! {
         storing_again_replaces_the_row,
         referenced_knows_outputs_inputs_and_what_derives_from_them,
         hiding_gives_back_the_keys,
+    }
+    feed {
+        the_feed_tells_every_event_once_in_pages_of_any_size,
+        a_cursor_resumes_behind_its_event,
+        the_feed_of_a_project_passes_over_the_others,
+        one_page_looks_at_no_more_than_it_may,
+        a_cursor_of_another_history_is_refused,
+        the_tail_tells_each_event_once,
+        the_tail_goes_on_behind_a_cursor,
     }
 }

@@ -1,4 +1,4 @@
--- Due, unowned work in the order in which it came due. The index holds all of it.
-SELECT job, kind, ref FROM work
-WHERE owner IS NULL AND lane = 0 AND due_at <= ?1
-ORDER BY due_at, job, kind, ref LIMIT ?2;
+-- Due, unowned work of a pool in the order in which it came due.
+SELECT job, kind, ref, due_at FROM work
+WHERE owner IS NULL AND lane = 0 AND due_at < 9223372036854775807 AND pool = ?1 AND due_at <= ?2
+ORDER BY due_at, job, kind, ref LIMIT ?3;

@@ -1,0 +1,4 @@
+-- The newest events of one job, newest first. Days before the job's own, but for one of slack, are not looked at.
+select ver, type, at, body from event
+where job = $1 and at >= coalesce((select created_at - 86400000000 from job where id = $1), 0)
+order by ver desc limit $2;

@@ -1,0 +1,2 @@
+-- Every row of one executor.
+select job, kind, ref, fence from work where owner = $1;

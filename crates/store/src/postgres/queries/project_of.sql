@@ -1,0 +1,2 @@
+-- Whose a job is.
+select project from job where id = $1;

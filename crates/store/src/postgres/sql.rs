@@ -1,0 +1,107 @@
+//! The query files, by name. A test prepares every one of them.
+
+macro_rules! queries {
+    ($($name:ident = $file:literal;)*) => {
+        $(pub(super) const $name: &str = include_str!(concat!("queries/", $file, ".sql"));)*
+    };
+}
+
+queries! {
+    ACCOUNTS_GET = "accounts_get";
+    ACCOUNTS_INSERT = "accounts_insert";
+    ACQUIRE_LOOK = "acquire_look";
+    ARTIFACT_INSERT = "artifact_insert";
+    ARTIFACTS_DELETE = "artifacts_delete";
+    ATTEMPT_INSERT = "attempt_insert";
+    ATTEMPT_UPDATE = "attempt_update";
+    ATTEMPTS = "attempts";
+    ATTEMPTS_LATEST = "attempts_latest";
+    ATTEMPTS_NAMED = "attempts_named";
+    BEAT = "beat";
+    CLAIMED = "claimed";
+    CLAIMED_BY_OTHERS = "claimed_by_others";
+    CLAIMS = "claims";
+    CREATE = "create";
+    CREATE_KNOWN = "create_known";
+    DURATION_INSERT = "duration_insert";
+    DURATION_TRIM = "duration_trim";
+    DURATIONS = "durations";
+    EVENT_INSERT = "event_insert";
+    EVENTS_AFTER = "events_after";
+    EVENTS_NEWEST = "events_newest";
+    EXCHANGE_INSERT = "exchange_insert";
+    EXCHANGE_TRIM = "exchange_trim";
+    EXCHANGES = "exchanges";
+    EXECUTOR_CONFIRM = "executor_confirm";
+    EXECUTOR_INSERT = "executor_insert";
+    EXECUTOR_PROCESS = "executor_process";
+    EXECUTORS = "executors";
+    EXECUTORS_BEFORE = "executors_before";
+    EXECUTORS_FORGET = "executors_forget";
+    EXECUTORS_GONE = "executors_gone";
+    EXECUTORS_OF_HOST = "executors_of_host";
+    FEED_END = "feed_end";
+    FEED_EPOCH = "feed_epoch";
+    FEED_EPOCH_SET = "feed_epoch_set";
+    FEED_LAST = "feed_last";
+    FEED_NEIGHBOURS = "feed_neighbours";
+    FEED_PAGE = "feed_page";
+    FEED_RESTART = "feed_restart";
+    HORIZON_AGE = "horizon_age";
+    IDEM_GET = "idem_get";
+    IN_DOUBT = "in_doubt";
+    IN_FLIGHT_ACCOUNTS = "in_flight_accounts";
+    IN_FLIGHT_POOLS = "in_flight_pools";
+    JOB_UPDATE = "job_update";
+    JOBS_LOCK = "jobs_lock";
+    KEY_FIND = "key_find";
+    KEY_INSERT = "key_insert";
+    KEY_REVOKE = "key_revoke";
+    KEYS = "keys";
+    LIST_ASC = "list_asc";
+    LIST_DESC = "list_desc";
+    NOW = "now";
+    ORPHAN_INSERT = "orphan_insert";
+    OUTPUTS = "outputs";
+    OWNED = "owned";
+    PACE_INSERT = "pace_insert";
+    PACE_LOCK = "pace_lock";
+    PACE_LOOK = "pace_look";
+    PACE_UPDATE = "pace_update";
+    PARTITIONS = "partitions";
+    POOLS_GET = "pools_get";
+    POOLS_INSERT = "pools_insert";
+    PROJECT_GET = "project_get";
+    PROJECT_INSERT = "project_insert";
+    PROJECT_OF = "project_of";
+    AGREE = "agree";
+    HISTORY_LOOK = "history_look";
+    HISTORY_NOTE = "history_note";
+    INSPECT = "inspect";
+    QUARANTINE_GET = "quarantine_get";
+    QUARANTINE_SET = "quarantine_set";
+    READY = "ready";
+    REAP_BEGIN = "reap_begin";
+    REAP_LOOK = "reap_look";
+    REAP_ROWS = "reap_rows";
+    REAP_SILENT = "reap_silent";
+    REAP_STRAYS = "reap_strays";
+    REFERENCED = "referenced";
+    RELEASE = "release";
+    REQUEST_GET = "request_get";
+    SHARES = "shares";
+    STATS_LIVE = "stats_live";
+    STATS_REST = "stats_rest";
+    TAIL_BEGIN = "tail_begin";
+    TAIL_CURSOR = "tail_cursor";
+    TAIL_SNAPSHOT = "tail_snapshot";
+    TAKE_DUE = "take_due";
+    TAKE_QUEUED = "take_queued";
+    VIEWS = "views";
+    WOKEN_ANY = "woken_any";
+    WOKEN_TOLD = "woken_told";
+    WORK_DELETE = "work_delete";
+    WORK_INSERT = "work_insert";
+    WORK_LOCK = "work_lock";
+    WORK_UPDATE = "work_update";
+}

@@ -1,0 +1,2 @@
+-- The project that an account served last.
+SELECT project FROM turn WHERE account = ?1;
