@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use longtake_core::artifact::ArtifactStore;
-use longtake_core::id::{AccountId, Random};
+use longtake_core::id::{AccountId, PoolId, Random};
 use longtake_core::provider::{ModelCapabilities, Unsupported};
 use longtake_core::request::VideoRequest;
 use longtake_core::route::Route;
@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::auth::KeyCache;
+use crate::http::feed::RecentJobs;
 use crate::http::inputs::InputFetcher;
 use crate::http::limits::Limits;
 use crate::http::metrics::HttpMetrics;
@@ -58,6 +59,8 @@ pub struct AppParts {
     pub metrics: Arc<HttpMetrics>,
     /// Creates are refused (507) while the artifact store has less free room than this, in bytes.
     pub low_water_bytes: u64,
+    /// `/readyz` says no from now on, while everything is still served: proxies send the next requests elsewhere.
+    pub draining: CancellationToken,
     /// Ends event streams and long polls; cancelled when the server is to stop.
     pub stopping: CancellationToken,
     /// Memory of the front door; [`Memory::new`].
@@ -72,6 +75,8 @@ pub struct Memory {
     pub recent: RecentCreates,
     /// Learnt durations.
     pub estimates: Estimates,
+    /// Jobs whose events were shown lately.
+    pub recent_jobs: RecentJobs,
     /// Units of 64 KiB of request bodies that may be in memory at once.
     pub body_room: Arc<Semaphore>,
     /// Requests being handled at once.
@@ -96,6 +101,7 @@ impl Memory {
             keys: KeyCache::new(limits.requests_per_minute),
             recent: RecentCreates::default(),
             estimates: Estimates::default(),
+            recent_jobs: RecentJobs::default(),
             body_room: Arc::new(Semaphore::new(limits.body_room_units())),
             requests: Arc::new(Semaphore::new(limits.max_requests)),
             streams: Arc::new(Semaphore::new(limits.max_event_streams)),
@@ -215,6 +221,11 @@ impl Models {
     /// One model by its public name.
     pub fn get(&self, name: &str) -> Option<&Model> {
         self.models.iter().find(|model| model.name == name)
+    }
+
+    /// Where a job of this model waits first; any executor sorts it out where there is no such model.
+    pub fn pool(&self, name: &str) -> PoolId {
+        self.get(name).and_then(|model| model.routes.first()).map_or(PoolId::NONE, |route| route.pool)
     }
 
     /// All models, in the order of the config.

@@ -22,7 +22,7 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let time = clock_gettime(ClockId::Realtime);
-        Timestamp::from_micros(time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_nsec / 1_000))
+        Timestamp::from_micros(time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_nsec / 1_000) + offset())
     }
 
     fn monotonic(&self) -> Duration {
@@ -35,6 +35,21 @@ impl Clock for SystemClock {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(tokio::time::sleep(duration))
     }
+}
+
+/// A wall clock that is wrong, for the crash matrix: `LONGTAKE_TEST_CLOCK_OFFSET` is in seconds.
+#[cfg(feature = "failpoints")]
+fn offset() -> i64 {
+    static SECONDS: std::sync::LazyLock<i64> = std::sync::LazyLock::new(|| {
+        std::env::var("LONGTAKE_TEST_CLOCK_OFFSET").ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+    });
+    SECONDS.saturating_mul(1_000_000)
+}
+
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+const fn offset() -> i64 {
+    0
 }
 
 /// The operating system's random numbers.

@@ -13,18 +13,20 @@ mod read;
 pub mod secret;
 pub mod sections;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use longtake_engine::EngineConfig;
+use secrecy::{ExposeSecret, SecretString};
 use toml::{Table, Value};
 
 pub use accounts::{AccountSettings, ModelSettings, RouteSettings, SANDBOX};
 use layers::Layers;
 pub use layers::Origin;
 pub use sections::{
-    DatabaseConfig, Field, General, InputsConfig, LimitsConfig, LogConfig, LogFormat, RetryConfig, Role, SandboxConfig,
-    Section, ServerConfig, WebhooksConfig, WorkerConfig,
+    DatabaseConfig, Failover, Field, General, InputsConfig, LimitsConfig, LogConfig, LogFormat, RetryConfig, Role,
+    SandboxConfig, Section, ServerConfig, WebhooksConfig, WorkerConfig,
 };
 
 use crate::http::limits::Limits;
@@ -66,6 +68,25 @@ impl Sources {
     pub fn variable(&self, name: &str) -> Option<String> {
         let found = self.variables.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+    }
+}
+
+/// Where rows are kept.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// In this file, by this process alone.
+    Sqlite(PathBuf),
+    /// At this URL, by any number of processes.
+    Postgres(SecretString),
+}
+
+impl Database {
+    /// For people: without what may be a password.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Sqlite(path) => path.display().to_string(),
+            Self::Postgres(url) => longtake_store::without_password(url.expose_secret()),
+        }
     }
 }
 
@@ -191,9 +212,9 @@ impl Config {
     /// What no single setting can say.
     fn check(&self) -> Result<(), ConfigError> {
         let wrong = |path: &[&str], problem: &str| Err(self.layers.error(path, problem));
-        self.database_path()?;
+        let database = self.database()?;
         self.artifacts_dir()?;
-        if self.general.role != Role::All {
+        if self.general.role != Role::All && matches!(database, Database::Sqlite(_)) {
             return wrong(
                 &["role"],
                 "SQLite means one process that does everything; api and worker need PostgreSQL, so use all",
@@ -206,12 +227,18 @@ impl Config {
             );
             return wrong(&["server", "insecure_no_auth"], &problem);
         }
+        let known: Vec<&str> = self.accounts.iter().map(|account| account.name.as_str()).chain([SANDBOX]).collect();
+        if let Some(stranger) = self.worker.accounts.iter().find(|name| !known.contains(&name.as_str())) {
+            let hint = nearest::suggestion(stranger, &known);
+            return wrong(&["worker", "accounts"], &format!("there is no account {stranger:?}{hint}"));
+        }
         if self.worker.ttl_secs <= self.worker.beat_secs.saturating_add(self.worker.margin_secs) {
             return wrong(
                 &["worker", "ttl_secs"],
                 "must exceed beat_secs and margin_secs together; raise it or lower those",
             );
         }
+        self.check_limits()?;
         if let Some(level) = &self.log.level
             && let Err(problem) = crate::logging::check_level(level)
         {
@@ -236,21 +263,47 @@ impl Config {
         Ok(())
     }
 
-    /// The SQLite file.
+    /// Two public models may share a provider's model, and then its limits.
+    fn check_limits(&self) -> Result<(), ConfigError> {
+        let mut known = BTreeMap::new();
+        for model in &self.models {
+            for route in &model.routes {
+                let limits = (route.max_in_flight, route.requests_per_minute);
+                let first = *known.entry((&route.account, &route.model)).or_insert(limits);
+                if first != limits {
+                    let problem = format!(
+                        "{} of {} has other limits in another route; give all of them the same",
+                        route.model, route.account
+                    );
+                    return Err(self.layers.error(&["models", &model.name, "routes"], &problem));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where rows are kept.
     ///
     /// # Errors
-    /// Where the config names another database.
-    pub fn database_path(&self) -> Result<PathBuf, ConfigError> {
-        let Some(url) = &self.database.url else { return Ok(self.general.data_dir.join("longtake.db")) };
-        let problem = match url.strip_prefix("sqlite:") {
-            Some(path) if !path.is_empty() => return Ok(self.sources.folder.join(path)),
-            Some(_) => "names no file; write sqlite:PATH".to_owned(),
-            None if url.starts_with("postgres") => {
-                "PostgreSQL comes with a later version; this one has sqlite:PATH".to_owned()
-            }
-            None => format!("{url:?} names no database that is known; write sqlite:PATH"),
+    /// Where the config names a database that is not known, or its secret is not there.
+    pub fn database(&self) -> Result<Database, ConfigError> {
+        let Some(url) = &self.database.url else {
+            return Ok(Database::Sqlite(self.general.data_dir.join("longtake.db")));
         };
-        Err(self.layers.error(&["database", "url"], &problem))
+        let wrong = |problem: &str| Err(self.layers.error(&["database", "url"], problem));
+        let variable = |name: &str| self.sources.variable(name).or_else(|| std::env::var(name).ok());
+        let url = match url.read(&self.secrets_folder(), variable) {
+            Ok(read) => read.secret,
+            Err(problem) => return wrong(&problem),
+        };
+        match url.expose_secret().split_once(':') {
+            Some(("sqlite", path)) if !path.is_empty() => Ok(Database::Sqlite(self.sources.folder.join(path))),
+            Some(("sqlite", _)) => wrong("names no file; write sqlite:PATH"),
+            Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Ok(Database::Postgres(url)),
+            Some(("postgres" | "postgresql", _)) => wrong("is no URL; write postgres://USER@HOST/NAME"),
+            // What is written may hold a password, so it is not shown.
+            _ => wrong("names no database that is known; write sqlite:PATH or postgres://USER@HOST/NAME"),
+        }
     }
 
     /// The folder of the videos.
@@ -318,6 +371,7 @@ impl Config {
     pub fn engine(&self) -> EngineConfig {
         let secs = Duration::from_secs;
         EngineConfig {
+            drives: self.general.role != Role::Api,
             concurrency: self.worker.concurrency,
             max_owned: self.worker.max_owned,
             max_inflight_sends: self.worker.max_inflight_sends,

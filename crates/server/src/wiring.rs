@@ -6,6 +6,7 @@
 
 mod accounts;
 mod keys;
+mod process;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -13,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longtake_core::artifact::ArtifactStore;
+use longtake_core::artifact::{ArtifactStore, Digest};
 use longtake_core::id::Random;
 use longtake_core::route::Route;
 use longtake_core::store::Store;
@@ -21,18 +22,19 @@ use longtake_core::time::Clock;
 use longtake_engine::{Engine, Parts};
 use longtake_store::artifacts::FileArtifacts;
 use longtake_store::lock::{DataDirLock, LockError};
-use longtake_store::{OpenOptions, Tuning};
+use longtake_store::{OpenOptions, PostgresTuning, Tuning};
+use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, AppParts, Memory, Models};
 use crate::clock::{OsRandom, SystemClock};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Database, Failover, Role};
 use crate::http::auth::key_hash;
 use crate::http::inputs::InputFetcher;
 use crate::http::metrics::HttpMetrics;
-use crate::http::router::router;
+use crate::http::router::{router, worker_router};
 use crate::http::serve::serve;
 use crate::probe::Mp4Probe;
 
@@ -83,7 +85,17 @@ impl Holder {
 
 /// The exclusive right to work on a data directory.
 pub struct Locked {
-    lock: DataDirLock,
+    /// None with PostgreSQL, where many processes share what there is.
+    lock: Option<DataDirLock>,
+}
+
+impl Locked {
+    /// Tells whoever finds the directory locked where we listen.
+    fn note(&self, config: &Config, address: SocketAddr) -> Result<(), StartError> {
+        let Some(lock) = &self.lock else { return Ok(()) };
+        let written = lock.write_note(&Holder::note(Some(address)));
+        written.map_err(|error| StartError::Other(format!("{}: {error}", config.general.data_dir.display())))
+    }
 }
 
 /// Makes the data directory and takes the right to work on it.
@@ -97,8 +109,11 @@ pub fn lock(config: &Config) -> Result<Locked, StartError> {
         StartError::Config(config.error(&["data_dir"], &problem))
     };
     make_folder(data_dir).map_err(|error| unusable(error.to_string()))?;
+    if matches!(config.database()?, Database::Postgres(_)) {
+        return Ok(Locked { lock: None });
+    }
     match DataDirLock::acquire(data_dir, &Holder::note(None)) {
-        Ok(lock) => Ok(Locked { lock }),
+        Ok(lock) => Ok(Locked { lock: Some(lock) }),
         Err(LockError::Held { note }) => {
             let holder = serde_json::from_str(&note).unwrap_or_default();
             Err(StartError::Held { data_dir: data_dir.display().to_string(), holder })
@@ -132,38 +147,58 @@ pub struct Opened {
 pub async fn open(config: &Config, _locked: &Locked) -> Result<Opened, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random: Arc<dyn Random> = Arc::new(OsRandom);
-    let (database, artifacts) = (config.database_path()?, config.artifacts_dir()?);
-    if let Some(folder) = database.parent() {
-        make_folder(folder).map_err(|error| {
-            StartError::Config(
-                config.error(&["database", "url"], &format!("{}: {error}; choose another path", folder.display())),
-            )
-        })?;
-    }
+    let (database, artifacts) = (config.database()?, config.artifacts_dir()?);
     let options = OpenOptions {
         clock: Arc::clone(&clock),
         random: Arc::clone(&random),
         fatal: Arc::new(|reason: &str| fail_stop(reason)),
     };
-    let url = format!("sqlite:{}", database.display());
-    let tuning = tuned(Tuning::default(), config);
-    let opened = tokio::task::spawn_blocking(move || longtake_store::open_with(&url, options, tuning)).await;
-    let store = opened
-        .map_err(|error| StartError::Other(format!("opening the database ended badly: {error}")))?
-        .map_err(|error| StartError::Other(format!("{}: {error}", database.display())))?;
-    let artifacts = FileArtifacts::open(&artifacts).map_err(|error| {
+    let store = match &database {
+        Database::Sqlite(path) => open_sqlite(config, path, options).await?,
+        Database::Postgres(url) => {
+            let connected = longtake_store::connect(url.expose_secret(), options, postgres_tuning(config)).await;
+            connected.map_err(|error| StartError::Other(format!("{}: {error}", database.shown())))?
+        }
+    };
+    let opened = match &database {
+        Database::Sqlite(_) => FileArtifacts::open(&artifacts),
+        Database::Postgres(_) => FileArtifacts::open_shared(&artifacts),
+    };
+    let artifacts = opened.map_err(|error| {
         let problem = format!("{}: {error}; choose another or change its owner", artifacts.display());
         StartError::Config(config.error(&["artifacts"], &problem))
     })?;
     Ok(Opened { store, artifacts: Arc::new(artifacts), clock, random })
 }
 
-/// Looks through the whole database for damage.
+async fn open_sqlite(config: &Config, path: &Path, options: OpenOptions) -> Result<Arc<dyn Store>, StartError> {
+    if let Some(folder) = path.parent() {
+        make_folder(folder).map_err(|error| {
+            let problem = format!("{}: {error}; choose another path", folder.display());
+            StartError::Config(config.error(&["database", "url"], &problem))
+        })?;
+    }
+    let url = format!("sqlite:{}", path.display());
+    let tuning = tuned(Tuning::default(), config);
+    let opened = tokio::task::spawn_blocking(move || longtake_store::open_with(&url, options, tuning)).await;
+    opened
+        .map_err(|error| StartError::Other(format!("opening the database ended badly: {error}")))?
+        .map_err(|error| StartError::Other(format!("{}: {error}", path.display())))
+}
+
+fn postgres_tuning(config: &Config) -> PostgresTuning {
+    let connections = usize::try_from(config.database.pool_size).unwrap_or(usize::MAX);
+    let acquire_timeout = Duration::from_secs(config.database.acquire_timeout_secs);
+    let failover_loses_nothing = config.database.failover == Failover::Synchronous;
+    PostgresTuning { connections, acquire_timeout, failover_loses_nothing, ..PostgresTuning::default() }
+}
+
+/// Looks through the whole database for damage. PostgreSQL keeps that to itself.
 ///
 /// # Errors
 /// What was found, in one line with the remedy.
 pub async fn check_database(config: &Config) -> Result<(), StartError> {
-    let path = config.database_path()?;
+    let Database::Sqlite(path) = config.database()? else { return Ok(()) };
     let shown = path.display().to_string();
     let checked = tokio::task::spawn_blocking(move || longtake_store::sqlite::open::check(&path)).await;
     match checked {
@@ -198,6 +233,7 @@ pub struct Running {
     /// The admin key.
     pub admin_key: String,
     server: JoinHandle<std::io::Result<()>>,
+    drain: Duration,
     stop: CancellationToken,
     locked: Locked,
 }
@@ -227,6 +263,7 @@ pub async fn start_locked(locked: Locked, config: Config, listener: TcpListener)
     let admin_key = admin_key(&config)?;
     let secret_key = secret_key(&config)?;
     let opened = open(&config, &locked).await?;
+    agree(&config, &opened, &secret_key).await?;
     let wired = wire(&config, &secrets, &opened).await?;
     let models = models(&config, &wired)?;
     let engine = Engine::start(Parts {
@@ -238,7 +275,7 @@ pub async fn start_locked(locked: Locked, config: Config, listener: TcpListener)
         accounts: wired.accounts.clone(),
         routes: wired.models.iter().cloned().collect(),
         secret_key,
-        host: host(),
+        process: process::this(),
         config: config.engine(),
     });
     let engine = engine.await.map_err(|error| StartError::Other(format!("the engine cannot start: {error}")))?;
@@ -259,23 +296,34 @@ pub async fn start_locked(locked: Locked, config: Config, listener: TcpListener)
         admin_key_hash: key_hash(&admin_key),
         insecure_no_auth: config.server.insecure_no_auth,
         inputs,
-        metrics: Arc::new(HttpMetrics::default()),
+        metrics: Arc::new(HttpMetrics::new(config.general.role.word())),
         low_water_bytes: config.limits.low_water_bytes,
+        draining: CancellationToken::new(),
         stopping: stop.clone(),
     });
-    let (routes, stopped) = (router(app.clone()), stop.clone());
+    let routes = match config.general.role {
+        Role::Worker => worker_router(app.clone()),
+        Role::All | Role::Api => router(app.clone()),
+    };
+    let stopped = stop.clone();
     let server = tokio::spawn(async move { serve(listener, routes, &limits, stopped.cancelled_owned()).await });
-    locked
-        .lock
-        .write_note(&Holder::note(Some(address)))
-        .map_err(|error| StartError::Other(format!("{}: {error}", config.general.data_dir.display())))?;
-    Ok(Running { address, app, admin_key, server, stop, locked })
+    locked.note(&config, address)?;
+    // No proxy sends anything to a worker: it hands its jobs back at once.
+    let drain = match config.general.role {
+        Role::Worker => Duration::ZERO,
+        Role::All | Role::Api => Duration::from_secs(config.server.drain_secs),
+    };
+    Ok(Running { address, app, admin_key, server, drain, stop, locked })
 }
 
 impl Running {
     /// Stops accepting, ends requests under way, hands all work back, and lets go of the data directory.
     /// Jobs go on at the next start.
     pub async fn stop(self) {
+        self.app.draining.cancel();
+        if !self.drain.is_zero() {
+            self.app.clock.sleep(self.drain).await;
+        }
         self.stop.cancel();
         // At the same time: a submission under way needs no open connection of a client.
         let (served, ()) = tokio::join!(self.server, self.app.engine.drain());
@@ -299,6 +347,28 @@ impl Running {
     }
 }
 
+/// Our names for attempts come from the secret key: with another one lost submissions would not be found again.
+async fn agree(config: &Config, opened: &Opened, secret_key: &[u8; 32]) -> Result<(), StartError> {
+    let fingerprint = Digest(
+        aws_lc_rs::hmac::sign(
+            &aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret_key),
+            b"longtake secret key",
+        )
+        .as_ref()
+        .try_into()
+        .unwrap_or([0; 32]),
+    )
+    .to_string();
+    match opened.store.agree("secret_key", &fingerprint).await {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            let problem = "is not the one this database was first used with: lost submissions would not be found again; set LONGTAKE_SECRET_KEY to that one, or bring its secret.key back";
+            Err(config.error(&["secret_key"], problem).into())
+        }
+        Err(error) => Err(StartError::Other(format!("the database does not work: {error}"))),
+    }
+}
+
 fn models(config: &Config, wired: &Wired) -> Result<Models, StartError> {
     Models::new(wired.models.clone(), config.default_model(), &wired.accounts).map_err(|error| {
         let name = config.models.iter().map(|model| &model.name).find(|name| error.to_string().contains(name.as_str()));
@@ -310,10 +380,6 @@ fn models(config: &Config, wired: &Wired) -> Result<Models, StartError> {
 /// One crypto provider for all TLS of the process. Installing it twice is fine.
 pub fn install_crypto() {
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-}
-
-fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// A public model and its routes.

@@ -11,13 +11,14 @@ use longtake_core::artifact::ArtifactKey;
 use longtake_core::id::{AttemptNo, Fence, JobId, ProjectId};
 use longtake_core::provider::{Call, ProviderError};
 use longtake_core::time::Clock;
+use secrecy::ExposeSecret;
 use serde_json::json;
 
 use super::client::{Client, Request};
 use super::output;
 use super::{CliError, Global};
 use crate::clock::{OsRandom, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Database, Failover};
 use crate::wiring::{self, Holder, Opened, StartError};
 
 /// Check config, data directory, disk, database, storage and every provider account
@@ -39,6 +40,10 @@ const SLOW_SYNC: Duration = Duration::from_millis(50);
 const SYNCS: usize = 15;
 /// Time for the answer of one account.
 const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Further from the database's clock than this is worth a word, in milliseconds.
+const MAX_CLOCK_MS: u64 = 1_000;
+/// An older transaction is worth a word, in seconds.
+const LONG_TRANSACTION_SECS: i64 = 60;
 /// 2025-01-01 and 2100-01-01 in Unix seconds: this program is not older, and hopefully not running so long.
 const SANE_CLOCK: std::ops::Range<i64> = 1_735_689_600..4_102_444_800;
 
@@ -107,6 +112,9 @@ pub(crate) async fn run(global: Global, arguments: Arguments) -> Result<(), CliE
         ),
     );
     report.add("clock", clock());
+    if let Ok(Database::Postgres(url)) = config.database() {
+        server(&config, url.expose_secret(), &mut report).await;
+    }
     match wiring::lock(&config) {
         Ok(locked) => {
             folder(&config, &mut report);
@@ -207,6 +215,55 @@ fn sync_time(folder: &Path) -> std::io::Result<Duration> {
         times.sort_unstable();
         times.get(SYNCS / 2).copied().unwrap_or_default()
     })
+}
+
+/// How the database server is set. What would lose commits is refused when connecting.
+async fn server(config: &Config, url: &str, report: &mut Report) {
+    let facts = match longtake_store::postgres::inspect::inspect(url).await {
+        Ok(facts) => facts,
+        Err(error) => return report.add("postgresql", Finding::Bad(error.to_string())),
+    };
+    report.add("postgresql", Finding::Good(format!("version {}", facts.version)));
+    let off = SystemClock.now().as_micros().saturating_sub(facts.now.as_micros()).unsigned_abs() / 1_000;
+    report.add(
+        "database clock",
+        match off {
+            off if off > MAX_CLOCK_MS => Finding::Doubtful(format!("{off} ms from ours; set both with NTP")),
+            off => Finding::Good(format!("{off} ms from ours")),
+        },
+    );
+    let ours = i64::from(config.database.pool_size) + 2;
+    let room = (facts.max_connections - facts.connections).max(0);
+    let text = format!("{} of {} in use", facts.connections, facts.max_connections);
+    report.add(
+        "connections",
+        match room / ours {
+            0 => Finding::Doubtful(format!("{text}: no room for another process; raise max_connections")),
+            more => Finding::Good(format!("{text}, room for {more} more processes")),
+        },
+    );
+    let (standbys, confirming) = facts.standbys;
+    report.add(
+        "replication",
+        match (facts.synchronous_standbys.is_empty(), config.database.failover) {
+            (true, Failover::Synchronous) => Finding::Bad(
+                "[database] failover is \"synchronous\" and synchronous_standby_names is empty: a failover would lose commits unnoticed; set it, or say asynchronous".to_owned(),
+            ),
+            (true, Failover::Asynchronous) => Finding::Doubtful(format!(
+                "{standbys} standbys, none confirms commits: a failover may lose the newest; set synchronous_standby_names"
+            )),
+            (false, _) => Finding::Good(format!("{standbys} standbys, {confirming} confirm commits")),
+        },
+    );
+    report.add(
+        "oldest transaction",
+        match facts.oldest_transaction_secs {
+            secs if secs > LONG_TRANSACTION_SECS => {
+                Finding::Doubtful(format!("{secs} s: it holds back vacuum and the feed; find it in pg_stat_activity"))
+            }
+            secs => Finding::Good(format!("{secs} s")),
+        },
+    );
 }
 
 async fn running_server(config: &Config, holder: &Holder) -> Finding {

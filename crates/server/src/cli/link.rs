@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use super::CliError;
 use super::client::{CallError, Client, Request};
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::wiring::{self, ADMIN_KEY_FILE, Locked, Running, StartError};
 
 /// Between two looks for a server that is about to start or to stop.
@@ -175,7 +175,11 @@ async fn become_server(config: &Config, locked: Locked) -> Result<(Client, Optio
             .await
             .map_err(|error| CliError::failed(format!("127.0.0.1: no port is free: {error}")))?,
     };
-    let running = wiring::start_locked(locked, config.clone(), listener).await?;
+    // Whatever this machine's server does, here someone waits for all of it, and no proxy for the end.
+    let mut ours = config.clone();
+    ours.general.role = Role::All;
+    ours.server.drain_secs = 0;
+    let running = wiring::start_locked(locked, ours, listener).await?;
     let url = format!("http://{}", running.address);
     if let Some(key) = &config.api_key {
         let client = Client::new(&url, Some(key))?;

@@ -2,11 +2,12 @@
 //!
 //! Commands find a server, or become one for as long as it takes (`link`), so they always work. People get tables and a
 //! progress bar, programs get `--json`. Errors go to standard error as `longtake: …`; exit code 0, 1, or 2 for usage.
-//! Absent: rules about jobs, and any access to the database beside `migrate` and `doctor`.
+//! Absent: rules about jobs, and any access to the database beside `migrate`, `doctor`, `executors` and `quarantine`.
 
 mod client;
 mod doctor;
 mod download;
+mod executors;
 mod file;
 mod generate;
 mod interrupt;
@@ -17,6 +18,7 @@ mod models;
 mod openapi;
 mod output;
 mod progress;
+mod quarantine;
 mod serve;
 mod sse;
 mod videos;
@@ -54,6 +56,9 @@ pub(crate) struct Global {
     /// Where this machine keeps everything [default: ./longtake-data]
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<String>,
+    /// Where rows are kept: sqlite:PATH or postgres://USER@HOST/NAME [default: longtake.db in the data directory]
+    #[arg(long, global = true, value_name = "URL")]
+    database: Option<String>,
     /// The server to talk to, instead of finding or being one
     #[arg(long, global = true, value_name = "URL")]
     server: Option<String>,
@@ -66,7 +71,9 @@ enum Command {
     Videos(videos::Arguments),
     Models(models::Arguments),
     Keys(keys::Arguments),
+    Executors(executors::Arguments),
     Migrate(migrate::Arguments),
+    Quarantine(quarantine::Arguments),
     Doctor(doctor::Arguments),
     Openapi(openapi::Arguments),
 }
@@ -150,6 +157,8 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Videos(arguments) => videos::run(global, arguments).await,
         Command::Models(arguments) => models::run(global, arguments).await,
         Command::Keys(arguments) => keys::run(global, arguments).await,
+        Command::Executors(arguments) => executors::run(global, arguments).await,
+        Command::Quarantine(arguments) => quarantine::run(global, arguments).await,
         Command::Migrate(arguments) => migrate::run(global, arguments).await,
         Command::Doctor(arguments) => doctor::run(global, arguments).await,
         Command::Openapi(arguments) => openapi::run(&arguments),
@@ -171,6 +180,9 @@ impl Global {
         if let Some(data_dir) = &self.data_dir {
             sources.flags.push(("--data-dir", &["data_dir"], data_dir.clone()));
         }
+        if let Some(database) = &self.database {
+            sources.flags.push(("--database", &["database", "url"], database.clone()));
+        }
         sources.flags.extend(more);
         let mut config = Config::load(sources)?;
         if let Some(server) = &self.server {
@@ -183,7 +195,14 @@ impl Global {
     fn repeated(&self) -> String {
         let mut text = String::new();
         let config = self.config.as_ref().map(|config| config.display().to_string());
-        let flags = [("--config", config), ("--data-dir", self.data_dir.clone()), ("--server", self.server.clone())];
+        // A password is not repeated on a terminal.
+        let database = self.database.as_deref().map(longtake_store::without_password);
+        let flags = [
+            ("--config", config),
+            ("--data-dir", self.data_dir.clone()),
+            ("--database", database),
+            ("--server", self.server.clone()),
+        ];
         for (flag, value) in flags {
             if let Some(value) = value {
                 text.push_str(&format!(" {flag} {}", quoted(&value)));

@@ -15,16 +15,13 @@ use crate::wiring::{self, ADMIN_KEY_FILE};
 /// nothing is lost either way.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  longtake serve\n  longtake serve --listen 127.0.0.1:8080 --data-dir /var/lib/longtake\n  longtake serve --config /etc/longtake.toml\n\nThen:\n  curl -H \"Authorization: Bearer $(cat longtake-data/admin.key)\" \\\n    -F prompt=\"a lighthouse in a storm\" http://127.0.0.1:7373/v1/videos"
+    after_help = "Examples:\n  longtake serve\n  longtake serve --listen 127.0.0.1:8080 --data-dir /var/lib/longtake\n  longtake serve --config /etc/longtake.toml\n  longtake serve --database postgres://longtake@db/longtake --role worker\n\nThen:\n  curl -H \"Authorization: Bearer $(cat longtake-data/admin.key)\" \\\n    -F prompt=\"a lighthouse in a storm\" http://127.0.0.1:7373/v1/videos"
 )]
 pub(crate) struct Arguments {
     /// Address and port [default: 127.0.0.1:7373]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// Where rows are kept, such as sqlite:PATH [default: longtake.db in the data directory]
-    #[arg(long, value_name = "URL")]
-    database: Option<String>,
-    /// What this process does: all; api and worker need PostgreSQL
+    /// What this process does: all, or with PostgreSQL api or worker [default: all]
     #[arg(long, value_name = "ROLE")]
     role: Option<String>,
     /// Let everyone act as admin, without a key; refused on an address that others can reach
@@ -36,9 +33,6 @@ pub(crate) async fn run(global: Global, arguments: Arguments) -> Result<(), CliE
     let mut flags: Vec<(&'static str, &'static [&'static str], String)> = Vec::new();
     if let Some(listen) = arguments.listen {
         flags.push(("--listen", &["listen"], listen));
-    }
-    if let Some(database) = arguments.database {
-        flags.push(("--database", &["database", "url"], database));
     }
     if let Some(role) = arguments.role {
         flags.push(("--role", &["role"], role));

@@ -26,6 +26,8 @@ pub struct AccountSettings {
     pub base_url: Option<String>,
     /// Provider jobs at once, across all machines.
     pub max_in_flight: Option<u32>,
+    /// Submissions per minute, across all machines.
+    pub requests_per_minute: Option<u32>,
     /// First wait between polls, in milliseconds.
     pub poll_first_ms: Option<u64>,
     /// Longest wait between polls, in milliseconds.
@@ -64,6 +66,12 @@ pub fn account_fields() -> Vec<Field> {
             "a whole number",
             Some((1, 1_000_000)),
             &[" Provider jobs at once, across all machines. Default: no limit."],
+        ),
+        field(
+            "requests_per_minute",
+            "a whole number",
+            Some((1, MAX_PER_MINUTE)),
+            &[" Submissions per minute, across all machines; a second's worth may go out at once. Default: no limit."],
         ),
         field(
             "poll_first_ms",
@@ -107,6 +115,8 @@ pub fn account_fields() -> Vec<Field> {
     ]
 }
 
+/// Submissions per minute: more is a mistake.
+const MAX_PER_MINUTE: u64 = 1_000_000;
 const DAY_MS: u64 = 86_400_000;
 const WEEK_MS: u64 = 7 * DAY_MS;
 
@@ -130,6 +140,7 @@ impl AccountSettings {
             api_key: reader.take("api_key", None, None)?,
             base_url: reader.take("base_url", None, None)?,
             max_in_flight: reader.take("max_in_flight", None, Some(1..=1_000_000))?,
+            requests_per_minute: reader.take("requests_per_minute", None, Some(1..=MAX_PER_MINUTE))?,
             poll_first_ms: reader.take("poll_first_ms", None, Some(1..=DAY_MS))?,
             poll_ceiling_ms: reader.take("poll_ceiling_ms", None, Some(1..=DAY_MS))?,
             lookup: reader.take("lookup", None, None)?,
@@ -192,6 +203,10 @@ pub struct RouteSettings {
     pub account: String,
     /// The provider's name for the model.
     pub model: String,
+    /// Provider jobs of this model at once, across all machines.
+    pub max_in_flight: Option<u32>,
+    /// Submissions of this model per minute, across all machines.
+    pub requests_per_minute: Option<u32>,
 }
 
 /// The keys of a model.
@@ -201,7 +216,10 @@ pub fn model_fields() -> Vec<Field> {
         field(
             "routes",
             "a list of { account = \"…\", model = \"…\" }",
-            &[" Who serves it, in order of fallback; required. `model` is the provider's name for it."],
+            &[
+                " Who serves it, in order of fallback; required. `model` is the provider's name for it. A route may have",
+                " limits of its own, across all machines: `max_in_flight` and `requests_per_minute`.",
+            ],
         ),
         field(
             "seconds",
@@ -246,6 +264,17 @@ impl ModelSettings {
     }
 }
 
+/// What a route may say.
+const ROUTE_KEYS: &[&str] = &["account", "model", "max_in_flight", "requests_per_minute"];
+
+fn route_limit(reader: &Reader<'_>, route: Option<&Table>, key: &str) -> Result<Option<u32>, ConfigError> {
+    let Some(value) = route.and_then(|route| route.get(key)) else { return Ok(None) };
+    match value.as_integer().and_then(|number| u32::try_from(number).ok()) {
+        Some(number) if (1..=MAX_PER_MINUTE).contains(&u64::from(number)) => Ok(Some(number)),
+        _ => Err(reader.error("routes", &format!("{key} of a route must be a whole number, 1 to {MAX_PER_MINUTE}"))),
+    }
+}
+
 fn routes(reader: &mut Reader<'_>, accounts: &[&str]) -> Result<Vec<RouteSettings>, ConfigError> {
     const FORM: &str = "routes = [{ account = \"NAME\", model = \"the provider's name for it\" }]";
     let raw = match reader.take_raw("routes") {
@@ -266,16 +295,21 @@ fn routes(reader: &mut Reader<'_>, accounts: &[&str]) -> Result<Vec<RouteSetting
         let (Some(account), Some(model)) = (text("account"), text("model")) else {
             return Err(reader.error("routes", &format!("a route needs account and model; write {FORM}")));
         };
-        let stranger = table.and_then(|table| table.keys().find(|key| !matches!(key.as_str(), "account" | "model")));
+        let stranger = table.and_then(|table| table.keys().find(|key| !ROUTE_KEYS.contains(&key.as_str())));
         if let Some(stranger) = stranger {
-            let hint = suggestion(stranger, &["account", "model"]);
+            let hint = suggestion(stranger, ROUTE_KEYS);
             return Err(reader.error("routes", &format!("a route has no key {stranger:?}{hint}")));
         }
         if !accounts.contains(&account) {
             let hint = suggestion(account, accounts);
             return Err(reader.error("routes", &format!("there is no account {account:?}{hint}")));
         }
-        routes.push(RouteSettings { account: account.to_owned(), model: model.to_owned() });
+        routes.push(RouteSettings {
+            account: account.to_owned(),
+            model: model.to_owned(),
+            max_in_flight: route_limit(reader, table, "max_in_flight")?,
+            requests_per_minute: route_limit(reader, table, "requests_per_minute")?,
+        });
     }
     Ok(routes)
 }

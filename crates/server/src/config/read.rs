@@ -131,6 +131,10 @@ impl Listed for u32 {
     const LIST: &'static str = "a list of whole numbers such as [4, 8]";
 }
 
+impl Listed for String {
+    const LIST: &'static str = "a list of names such as [\"our-gpus\"]";
+}
+
 impl Listed for Network {
     const LIST: &'static str = "a list of networks such as [\"127.0.0.0/8\"]";
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use longtake_engine::{EngineConfig, OnUnknown};
+use longtake_store::PostgresTuning;
 use toml::Table;
 
 use super::ConfigError;
@@ -23,6 +24,28 @@ pub enum Role {
     /// Drives jobs only.
     Worker,
 }
+
+impl Role {
+    /// As it stands in the config.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Api => "api",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+/// What a failover of the database can lose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failover {
+    /// The newest commits.
+    Asynchronous,
+    /// Nothing acknowledged.
+    Synchronous,
+}
+
+words! { Failover: "\"asynchronous\" or \"synchronous\"" { "asynchronous" => Failover::Asynchronous, "synchronous" => Failover::Synchronous } }
 
 words! { Role: "\"all\", \"api\" or \"worker\"" { "all" => Role::All, "api" => Role::Api, "worker" => Role::Worker } }
 
@@ -129,7 +152,8 @@ const MANY_BYTES: u64 = 1 << 50;
 section! {
     /// What stands before any section has plain variables, such as `LONGTAKE_DATA_DIR`, and mostly flags, such as `--data-dir`.
     General("") {
-        /// Where this machine keeps everything: database, videos, keys. Made at first start; one process at a time.
+        /// Where this machine keeps everything: database, videos, keys. Made at first start. One process at a time, but for
+        /// those that share a PostgreSQL database.
         data_dir: PathBuf = PathBuf::from("./longtake-data");
         /// Address and port of the server. Port 0 takes any free one.
         listen: SocketAddr = ([127, 0, 0, 1], 7373).into();
@@ -146,12 +170,18 @@ section! {
 }
 
 section! {
-    /// Where rows are kept. `database = "sqlite:PATH"` alone is understood too.
+    /// Where rows are kept. `database = "URL"` alone is understood too.
     DatabaseConfig("database") {
-        /// `sqlite:PATH`. Default: `longtake.db` in the data directory.
-        url: Option<String> = None;
-        /// Connections to PostgreSQL, which comes with a later version; SQLite does not use it.
-        pool_size: u32 = 10, 1..=1_000;
+        /// `sqlite:PATH`, or `postgres://USER@HOST/NAME` for many machines; a secret, since it may hold a password: its text, `env:NAME` or `file:PATH`.
+        /// Default: `longtake.db` in the data directory.
+        url: Option<Secret> = None;
+        /// Connections of this process to PostgreSQL, at most; one more hears of new work.
+        pool_size: u32 = 10, 2..=1_000;
+        /// How long a call waits for one of them, or for a server that restarts or fails over, in seconds.
+        acquire_timeout_secs: u64 = PostgresTuning::default().acquire_timeout.as_secs(), 1..=600;
+        /// What a failover of PostgreSQL can lose. `asynchronous`: the newest commits, so jobs queued before it are found out
+        /// before they are submitted. `synchronous`: nothing acknowledged; say so only where a standby confirms every commit.
+        failover: Failover = Failover::Asynchronous;
     }
 }
 
@@ -180,6 +210,9 @@ section! {
         write_timeout_secs: u64 = Limits::default().write_timeout.as_secs(), 1..=3_600;
         /// Time between comments on a quiet event stream, in seconds.
         heartbeat_secs: u64 = Limits::default().heartbeat.as_secs(), 1..=300;
+        /// How long a process that is told to stop goes on serving while `/readyz` says no, in seconds: behind a proxy, a
+        /// little more than the proxy takes to notice.
+        drain_secs: u64 = 0, 0..=3_600;
         /// How long a stopping server waits for requests under way, in seconds.
         stop_timeout_secs: u64 = Limits::default().stop_timeout.as_secs(), 0..=3_600;
         /// Everyone acts as admin, without a key. Refused on an address that others can reach.
@@ -192,6 +225,8 @@ section! {
     WorkerConfig("worker") {
         /// Calls to providers in flight at once; each may hold one connection.
         concurrency: usize = EngineConfig::default().concurrency, 1..=100_000;
+        /// Accounts that this process drives, by name. Default: all.
+        accounts: Vec<String> = Vec::new();
         /// Jobs kept in memory at once.
         max_owned: usize = EngineConfig::default().max_owned, 1..=10_000_000;
         /// Submissions at once: at most this many can be uncertain after a crash.

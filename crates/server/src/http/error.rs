@@ -85,6 +85,7 @@ impl From<StoreError> for ApiError {
             StoreError::CommitUnknown => {
                 Self::new(ErrorCode::StoreUnavailable, "the database did not say whether it committed; ask again")
             }
+            StoreError::Cursor => Self::new(ErrorCode::InvalidCursor, "no cursor of this server"),
             StoreError::Failed(source) => {
                 tracing::error!(error = %source, "the store failed");
                 Self::new(ErrorCode::StoreUnavailable, "the database does not answer; ask again in a moment")

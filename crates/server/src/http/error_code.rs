@@ -74,6 +74,8 @@ codes! {
     InvalidLimit = "invalid_limit", BAD_REQUEST;
     /// `after` names nothing.
     InvalidAfter = "invalid_after", BAD_REQUEST;
+    /// Not a cursor of the feed, or another server's.
+    InvalidCursor = "invalid_cursor", BAD_REQUEST;
     /// No key, or not a valid one.
     InvalidApiKey = "invalid_api_key", UNAUTHORIZED;
     /// The key may not do this.

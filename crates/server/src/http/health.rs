@@ -42,7 +42,7 @@ pub async fn healthz() -> Json<Health> {
     responses((status = 200, body = Health), (status = 503, body = ErrorBody))
 )]
 pub async fn readyz(State(app): State<App>) -> Result<Json<Health>, ApiError> {
-    if app.stopping.is_cancelled() {
+    if app.draining.is_cancelled() || app.stopping.is_cancelled() {
         return Err(ApiError::new(ErrorCode::ShuttingDown, "the server is about to stop"));
     }
     let late = app.clock.sleep(READY_TIMEOUT);

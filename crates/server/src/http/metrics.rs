@@ -10,7 +10,7 @@ use http::Method;
 use http::header::CONTENT_TYPE;
 use longtake_core::state::StateName;
 use longtake_core::store::StoreStats;
-use longtake_engine::EngineMetrics;
+use longtake_engine::{EngineMetrics, Hub};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -49,8 +49,9 @@ pub struct HttpMetrics {
     seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
 }
 
-impl Default for HttpMetrics {
-    fn default() -> Self {
+impl HttpMetrics {
+    /// Nothing yet, by a process with this role.
+    pub fn new(role: &'static str) -> Self {
         let mut registry = Registry::default();
         let requests = Family::default();
         registry.register("longtake_http_requests", "Requests answered", requests.clone());
@@ -58,13 +59,11 @@ impl Default for HttpMetrics {
         let seconds = Family::new_with_constructor(histogram);
         let help = "Seconds from a request's headers to its response's headers";
         registry.register("longtake_http_request_duration_seconds", help, seconds.clone());
-        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("longtake_build", "The running version", build);
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION")), ("role", role)]);
+        registry.register("longtake_build", "The running version, and what the process does", build);
         Self { registry, requests, seconds }
     }
-}
 
-impl HttpMetrics {
     /// Counts one answered request. `route` is the pattern, so that ids make no labels.
     pub fn record(&self, route: &str, method: &Method, status: u16, took: Duration) {
         let known =
@@ -86,7 +85,7 @@ impl HttpMetrics {
     )
 )]
 pub async fn metrics(State(app): State<App>, _caller: Reader) -> Result<Response, ApiError> {
-    let snapshot = Snapshot::take(app.engine.metrics(), &app.store.stats().await?);
+    let snapshot = Snapshot::take(app.engine.metrics(), app.engine.hub(), &app.store.stats().await?);
     let mut now = Registry::default();
     now.register_collector(Box::new(snapshot));
     let mut text = String::new();
@@ -104,13 +103,15 @@ struct Snapshot {
     counters: Vec<(&'static str, &'static str, u64)>,
     gauges: Vec<(&'static str, &'static str, i64)>,
     poll_lag_seconds: f64,
+    horizon_age_seconds: f64,
     jobs: Vec<(&'static str, i64)>,
 }
 
 impl Snapshot {
-    fn take(engine: &EngineMetrics, store: &StoreStats) -> Self {
+    fn take(engine: &EngineMetrics, hub: &Hub, store: &StoreStats) -> Self {
         let live = |state: StateName| clamp(store.live.get(&state.number()).copied().unwrap_or(0));
         let held = live(StateName::Held);
+        let listeners = clamp(u64::try_from(hub.feed_listeners()).unwrap_or(u64::MAX));
         Self {
             counters: engine_counters(engine),
             gauges: vec![
@@ -118,7 +119,19 @@ impl Snapshot {
                 ("longtake_watched", "Late attempts being watched", clamp(store.watched)),
                 ("longtake_orphans", "Provider jobs nobody accounts for", clamp(store.orphans)),
                 ("longtake_work_due", "Work that is due and has no owner", clamp(store.due)),
+                ("longtake_executors_alive", "Executors that beat within their ttl", clamp(store.executors)),
+                ("longtake_database_connections", "Database connections in use", clamp(store.connections.0)),
+                (
+                    "longtake_database_connections_waited_for",
+                    "Calls that wait for a database connection",
+                    clamp(store.connections.1),
+                ),
                 ("longtake_owned", "Work owned by this process", gauge(&engine.owned)),
+                (
+                    "longtake_fair_share",
+                    "Work this process would own if each had its share of the accounts that several drive",
+                    gauge(&engine.fair_share),
+                ),
                 ("longtake_calls_in_flight", "Calls to providers under way", gauge(&engine.calls_in_flight)),
                 ("longtake_sends_in_flight", "Submissions under way", gauge(&engine.sends_in_flight)),
                 (
@@ -126,10 +139,12 @@ impl Snapshot {
                     "Jobs waiting for a slot of their account",
                     gauge(&engine.waiting_for_account),
                 ),
+                ("longtake_feed_listeners", "Streams that follow the events of all videos", listeners),
                 ("process_resident_memory_bytes", "Memory of this process", resident_bytes()),
                 ("process_open_fds", "Open files and sockets of this process", open_files()),
             ],
             poll_lag_seconds: Duration::from_millis(load(&engine.poll_lag_ms_sum)).as_secs_f64(),
+            horizon_age_seconds: store.horizon_age.as_secs_f64(),
             jobs: StateName::ALL
                 .into_iter()
                 .filter(|state| !state.is_terminal())
@@ -183,6 +198,9 @@ impl Collector for Snapshot {
         let help = "Seconds that polls began later than planned, summed";
         let lag = encoder.encode_descriptor("longtake_poll_lag_seconds", help, None, MetricType::Counter)?;
         ConstCounter::new(self.poll_lag_seconds).encode(lag)?;
+        let help = "Seconds for which the oldest transaction under way has kept the feed from settling";
+        let age = encoder.encode_descriptor("longtake_feed_horizon_age_seconds", help, None, MetricType::Gauge)?;
+        ConstGauge::new(self.horizon_age_seconds).encode(age)?;
         for (name, help, value) in &self.gauges {
             ConstGauge::new(*value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }

@@ -10,6 +10,7 @@ pub mod body;
 pub mod error;
 pub mod error_code;
 pub mod events;
+pub mod feed;
 pub mod health;
 pub mod inputs;
 pub mod limits;

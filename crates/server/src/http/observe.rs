@@ -7,7 +7,8 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use http::{HeaderMap, HeaderValue};
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderValue, Version};
 use longtake_core::id::Random;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -25,12 +26,17 @@ pub async fn observe(State(app): State<App>, request: Request, next: Next) -> Re
     let id = request_id(request.headers(), &*app.random);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let version = request.version();
     let mut response = match admit(&app, &request) {
         Ok(_permit) => AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| panicked(&route)),
         Err(error) => error.into_response(),
     };
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
+    }
+    // A proxy that keeps connections open shall open its next one elsewhere. HTTP/2 has its own farewell, at the stop.
+    if version <= Version::HTTP_11 && app.draining.is_cancelled() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let took = app.clock.monotonic().saturating_sub(started);
     let status = response.status().as_u16();

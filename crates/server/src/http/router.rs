@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, ErrorCode};
 use super::openapi::ApiDocument;
-use super::{api_keys, events, health, metrics, models, observe, openapi, videos};
+use super::{api_keys, events, feed, health, metrics, models, observe, openapi, videos};
 use crate::app::App;
 
 /// The whole API.
@@ -28,6 +28,24 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
+/// What a process that only drives jobs serves: how it is.
+pub fn worker_router(app: App) -> Router {
+    let documented = OpenApiRouter::new()
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(metrics::metrics));
+    let (router, _) = documented.split_for_parts();
+    router
+        .fallback(no_api_here)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(app.clone(), observe::observe))
+        .with_state(app)
+}
+
+async fn no_api_here() -> ApiError {
+    ApiError::new(ErrorCode::NotFound, "this process is a worker: ask one with role api or all")
+}
+
 /// Every documented route. Literals such as `edits` win over ids in the router.
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(ApiDocument::openapi())
@@ -35,6 +53,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(videos::get::get, videos::delete::delete))
         .routes(routes!(videos::content::content))
         .routes(routes!(events::events))
+        .routes(routes!(feed::feed))
         .routes(routes!(videos::timeline::timeline))
         .routes(routes!(videos::cancel::cancel))
         .routes(routes!(videos::retry::retry))

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use longtake_core::id::AccountId;
+use longtake_core::id::{AccountId, PoolId};
+use longtake_core::limits::Limits;
 use longtake_core::route::Route;
 use longtake_engine::AccountEntry;
 use longtake_providers::registry::{self, AccountConfig, ModelLimits, ProviderDeps};
@@ -79,26 +80,45 @@ pub async fn wire(config: &Config, secrets: &Secrets, opened: &Opened) -> Result
     let mut accounts = BTreeMap::new();
     for ((settings, (name, _)), id) in settings.iter().zip(&names).zip(&ids) {
         if let Some(provider) = providers.get(id) {
-            let max_in_flight = settings.and_then(|settings| settings.max_in_flight);
-            accounts.insert(*id, AccountEntry { name: name.clone(), provider: Arc::clone(provider), max_in_flight });
+            let limits = settings.map_or(Limits::NONE, |settings| Limits {
+                max_in_flight: settings.max_in_flight,
+                per_minute: settings.requests_per_minute,
+            });
+            let drives = config.worker.accounts.is_empty() || config.worker.accounts.contains(name);
+            accounts.insert(*id, AccountEntry { name: name.clone(), provider: Arc::clone(provider), limits, drives });
         }
     }
     let by_name: BTreeMap<&str, AccountId> = names.iter().map(|(name, _)| name.as_str()).zip(ids).collect();
-    Ok(Wired { accounts, models: models(config, &by_name) })
+    let mut models = models(config, &by_name);
+    let routes: Vec<&mut Route> = models.iter_mut().flat_map(|(_, routes)| routes).collect();
+    let named = routes.iter().map(|route| (route.account, Arc::clone(&route.model))).collect();
+    let pools = opened.store.register_pools(named).await;
+    let pools = pools.map_err(|error| StartError::Other(format!("the models cannot be stored: {error}")))?;
+    for (route, pool) in routes.into_iter().zip(pools) {
+        route.pool = pool;
+    }
+    Ok(Wired { accounts, models })
 }
 
+/// Models and their routes; the store has not numbered the pools yet.
 fn models(config: &Config, accounts: &BTreeMap<&str, AccountId>) -> Vec<NamedRoutes> {
     let mut models: Vec<NamedRoutes> = Vec::new();
     for model in &config.models {
         let routes = model.routes.iter().filter_map(|route| {
-            Some(Route { account: *accounts.get(route.account.as_str())?, model: route.model.as_str().into() })
+            Some(Route {
+                account: *accounts.get(route.account.as_str())?,
+                model: route.model.as_str().into(),
+                pool: PoolId::NONE,
+                limits: Limits { max_in_flight: route.max_in_flight, per_minute: route.requests_per_minute },
+            })
         });
         models.push((model.name.clone(), routes.collect()));
     }
     if config.sandbox.enabled
         && let Some(account) = accounts.get(SANDBOX)
     {
-        models.push((SANDBOX.to_owned(), vec![Route { account: *account, model: SANDBOX.into() }]));
+        let route = Route { account: *account, model: SANDBOX.into(), pool: PoolId::NONE, limits: Limits::NONE };
+        models.push((SANDBOX.to_owned(), vec![route]));
     }
     models
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -98,21 +98,54 @@ fn read_or_make(path: &Path, make: impl Fn() -> String) -> Result<String, StartE
             path.display()
         ))),
         Ok(text) => Ok(text.trim().to_owned()),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let key = make();
-            write_new(path, &key).map_err(failed)?;
-            Ok(key)
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => write_new(path, &make()).map_err(failed),
         Err(error) => Err(failed(error)),
     }
 }
 
-/// Whole or not at all: a crash must not leave half a key.
-fn write_new(path: &Path, key: &str) -> std::io::Result<()> {
-    let new = path.with_extension("key.new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(format!("{key}\n").as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+/// Puts a new key into its place, whole or not at all; of several processes that start at once, one makes it. The key
+/// that is there afterwards.
+fn write_new(path: &Path, key: &str) -> std::io::Result<String> {
+    // A name of our own, so that nobody writes into ours; a crash leaves it behind, and no half key.
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".new-{:016x}", OsRandom.u64()));
+    let new = PathBuf::from(name);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    let written = file.write_all(format!("{key}\n").as_bytes()).and_then(|()| file.sync_all());
+    // Unlike a rename, a link replaces nothing.
+    let linked = written.and_then(|()| fs::hard_link(&new, path));
+    fs::remove_file(&new)?;
+    match linked {
+        Ok(()) => File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all().map(|()| key.to_owned()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            fs::read_to_string(path).map(|text| text.trim().to_owned())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn processes_that_start_at_once_have_one_key() {
+        let folder = std::env::temp_dir().join(format!("longtake-keys-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        for round in 0..20 {
+            let path = folder.join(format!("{round}.key"));
+            let made = AtomicU32::new(0);
+            let make = || format!("key {}", made.fetch_add(1, Ordering::SeqCst));
+            let keys: Vec<String> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| read_or_make(&path, make).unwrap())).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let kept = fs::read_to_string(&path).unwrap();
+            assert!(keys.iter().all(|key| key == kept.trim()), "{keys:?} and {kept:?}");
+        }
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 20, "nothing is left behind");
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

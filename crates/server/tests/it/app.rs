@@ -1,11 +1,13 @@
 //! A whole server on a free port with its own data directory, and what tests ask of it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use longtake::config::Config;
 use longtake::wiring::{self, Running};
+use longtake_core::store::Store;
 use longtake_testing::wait_until;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -37,6 +39,18 @@ impl Server {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("longtake-it-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(name);
+        Self::start_in(folder, change).await
+    }
+
+    /// Stops it and starts it again on the same data, at another address.
+    pub async fn restarted(mut self) -> Self {
+        if let Some(running) = self.running.take() {
+            running.stop().await;
+        }
+        Self::start_in(std::mem::take(&mut self.folder), |_| {}).await
+    }
+
+    async fn start_in(folder: PathBuf, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::in_folder(&folder);
         change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -44,6 +58,11 @@ impl Server {
         let (base, admin_key) = (format!("http://{}", running.address), running.admin_key.clone());
         let client = Client::builder().no_proxy().timeout(BOUND).build().unwrap();
         Self { base, admin_key, client, running: Some(running), folder }
+    }
+
+    /// Its rows, for what would take many requests.
+    pub fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.running.as_ref().unwrap().app.store)
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -76,13 +76,22 @@ const WRONG_FILES: &[(&str, &str)] = &[
         "[inputs]\nallow_networks = [\"10.0.0.0\"]",
         "longtake.toml: [inputs] allow_networks: must be a list of networks such as [\"127.0.0.0/8\"], not this list",
     ),
+    ("database = \"postgres:x\"", "longtake.toml: database: is no URL; write postgres://USER@HOST/NAME"),
     (
-        "database = \"postgres://localhost/x\"",
-        "longtake.toml: database: PostgreSQL comes with a later version; this one has sqlite:PATH",
+        "[worker]\naccounts = [\"gpu\"]\nACCOUNT",
+        "longtake.toml: [worker] accounts: there is no account \"gpu\"; did you mean gpus?",
+    ),
+    (
+        "[models.m]\nroutes = [{ account = \"gpus\", model = \"x\", max_in_flight = 0 }]\nACCOUNT",
+        "longtake.toml: [models.m] routes: max_in_flight of a route must be a whole number, 1 to 1000000",
+    ),
+    (
+        "[models.m]\nroutes = [{ account = \"gpus\", model = \"x\", max_in_flight = 3 }]\n[models.n]\nroutes = [{ account = \"gpus\", model = \"x\" }]\nACCOUNT",
+        "longtake.toml: [models.n] routes: x of gpus has other limits in another route; give all of them the same",
     ),
     (
         "database = \"mysql://x\"",
-        "longtake.toml: database: \"mysql://x\" names no database that is known; write sqlite:PATH",
+        "longtake.toml: database: names no database that is known; write sqlite:PATH or postgres://USER@HOST/NAME",
     ),
     (
         "artifacts = \"s3://bucket/x\"",
@@ -171,8 +180,8 @@ fn every_mistake_in_a_variable_or_flag_names_it() {
         ),
         (
             "LONGTAKE_DATABASE",
-            "postgres://x",
-            "LONGTAKE_DATABASE: PostgreSQL comes with a later version; this one has sqlite:PATH",
+            "mysql://x",
+            "LONGTAKE_DATABASE: names no database that is known; write sqlite:PATH or postgres://USER@HOST/NAME",
         ),
     ];
     let folder = Folder::new("variables", ACCOUNT);

@@ -313,7 +313,6 @@ fn paths_and_methods(cases: &mut Cases<'_>, hanging: &str) {
         "/v1/videos/quote",
         "/v1/videos/generations",
         "/v1/webhook_endpoints",
-        "/v1/events",
         "/v1/events/ws",
         "/v1/conduit/x",
         "/callbacks/minimax/token",

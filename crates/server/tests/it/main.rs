@@ -9,14 +9,21 @@
 
 mod app;
 mod auth;
+mod behind_nginx;
+mod chaos;
 mod cli;
 mod config;
 mod content;
 mod crash;
 mod create;
 mod events;
+mod feed;
+mod feed_machines;
+mod fleet;
 mod hostile;
 mod inputs;
+mod machines;
+mod matrix;
 mod mutations;
 mod process;
 mod videos;

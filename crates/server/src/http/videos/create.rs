@@ -94,7 +94,8 @@ pub async fn create(State(app): State<App>, Writer(caller): Writer, request: Req
     };
     let idempotency = key.map(|key| IdempotencyKey { key: key.into(), fingerprint });
     let deadline = fields.deadline_seconds.map(Duration::from_secs);
-    let new = NewJob { job, project: caller.project, request: video, deadline, idempotency };
+    let pool = app.models.pool(&video.model);
+    let new = NewJob { job, project: caller.project, request: video, pool, deadline, idempotency };
     match submit(&app, new).await? {
         CreateResult::Created(created) => answer(&app, &created, job != fresh).await,
         CreateResult::Replayed(known) => answer(&app, &known, true).await,

@@ -21,7 +21,9 @@ use crate::http::error::{ApiError, ErrorBody, ErrorCode};
     )
 )]
 pub async fn retry(State(app): State<App>, Writer(caller): Writer, VideoId(id): VideoId) -> Result<Response, ApiError> {
-    match app.store.retry(caller.project, id, Arc::clone(&caller.name)).await? {
+    let Some(job) = app.store.get(caller.project, id).await? else { return Err(ApiError::video_not_found()) };
+    let pool = app.models.pool(&job.record.model);
+    match app.store.retry(caller.project, id, Arc::clone(&caller.name), pool).await? {
         CommandResult::Done(job) => {
             app.engine.wake();
             wire::respond(&app, &job).await
