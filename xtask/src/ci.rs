@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::run::{self, cargo, find_program};
-use crate::{Outcome, clients, setup, tidy};
+use crate::{Outcome, clients, processes, setup, tidy};
 
 /// Clippy, tests and the binaries of the client tour share these, so that they share one build.
 pub const BUILD_GRAPH: &[&str] = &["--workspace", "--all-features"];
@@ -50,6 +50,11 @@ const STEPS: &[Step] = &[
         name: "clients",
         title: "official SDKs and docs/api.md against the real binaries",
         run: |root, _| clients::run(root),
+    },
+    Step {
+        name: "cluster",
+        title: "official SDKs against many nodes behind nginx, each killed once",
+        run: |root, _| processes::cluster(root),
     },
 ];
 
@@ -174,7 +179,7 @@ mod tests {
     #[test]
     fn only_takes_one_step_and_from_takes_the_rest() {
         assert_eq!(names(&options(Some("deny"), None)), ["deny"]);
-        assert_eq!(names(&options(None, Some("doctest"))), ["doctest", "clients"]);
+        assert_eq!(names(&options(None, Some("doctest"))), ["doctest", "clients", "cluster"]);
         assert_eq!(names(&options(None, None)).len(), STEPS.len());
     }
 

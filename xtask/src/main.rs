@@ -8,6 +8,8 @@ mod bench;
 mod ci;
 mod clients;
 mod docs_examples;
+mod peers;
+mod processes;
 mod run;
 mod server_process;
 mod setup;
@@ -41,6 +43,10 @@ enum Command {
     Clients,
     /// Run the engine's simulation over many seeds. Example: cargo xtask simulate --seeds 10000 --from 1
     Simulate(simulate::Options),
+    /// Run the whole crash matrix with real processes on PostgreSQL. Example: cargo xtask matrix C5 C7-F2
+    Matrix(processes::MatrixOptions),
+    /// Kill processes, database and network at random while videos are made. Example: cargo xtask chaos --minutes 10
+    Chaos(processes::ChaosOptions),
     /// Measure the release binary against raw peers, in ratios of one run. Example: cargo xtask bench creates --quick
     Bench(bench::Options),
 }
@@ -53,6 +59,8 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(&root),
         Command::Clients => clients::run(&root),
         Command::Simulate(options) => simulate::run(&root, &options),
+        Command::Matrix(options) => processes::matrix(&root, &options),
+        Command::Chaos(options) => processes::chaos(&root, &options),
         Command::Bench(options) => bench::run(&root, &options),
     };
     match outcome {

@@ -73,7 +73,11 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     // Debian keeps servers in folders that are not on everybody's PATH.
     let more = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(more).map(|folder| folder.join(name)).find(|file| file.is_file())
+    // And those of PostgreSQL on nobody's, one folder for each version.
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let versions = versions.map(|version| version.path().join("bin"));
+    let folders = std::env::split_paths(&path).chain(more).chain(versions);
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 /// Lines already printed must be above those of the child that starts next.

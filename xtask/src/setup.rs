@@ -28,7 +28,13 @@ struct Program {
 
 const PROGRAMS: &[Program] = &[
     Program { name: "ffprobe", packages: &["ffmpeg"], needed_for: "a second opinion on the videos we make" },
-    Program { name: "nginx", packages: &["nginx-light"], needed_for: "the peer in the download benchmark" },
+    Program {
+        name: "nginx",
+        packages: &["nginx-light"],
+        needed_for: "many nodes behind one address, and the peer in the download benchmark",
+    },
+    // With the package comes a cluster that Debian makes and starts; nothing here touches that one.
+    Program { name: "initdb", packages: &["postgresql"], needed_for: "throwaway PostgreSQL servers in the tests" },
     Program { name: "wrk", packages: &["wrk"], needed_for: "load in the benchmarks" },
     Program { name: "chromium", packages: &["chromium"], needed_for: "the test of the web console" },
     Program { name: "python3", packages: &["python3", "python3-venv"], needed_for: "the official Python SDK" },

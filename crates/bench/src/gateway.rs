@@ -46,6 +46,17 @@ pub fn account(simulator: &str, first_ms: u64, ceiling_ms: u64, more: &str) -> S
 impl Gateway {
     /// Starts it on a data directory that may have been used before, and waits until it is ready.
     pub async fn start(bench: &Bench, folder: &Path, data: &Path, config: &str) -> Outcome<Self> {
+        Self::start_with(bench, folder, data, config, &[]).await
+    }
+
+    /// [`Gateway::start`] with further arguments of `serve`.
+    pub async fn start_with(
+        bench: &Bench,
+        folder: &Path,
+        data: &Path,
+        config: &str,
+        arguments: &[&str],
+    ) -> Outcome<Self> {
         let address = free_address()?;
         let file = folder.join("longtake.toml");
         std::fs::write(&file, config).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -53,7 +64,12 @@ impl Gateway {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LONGTAKE_")) {
             command.env_remove(name);
         }
-        command.args(["serve", "--listen", &address.to_string(), "--config"]).arg(&file).arg("--data-dir").arg(data);
+        command
+            .args(["serve", "--listen", &address.to_string(), "--config"])
+            .arg(&file)
+            .arg("--data-dir")
+            .arg(data)
+            .args(arguments);
         let log = folder.join("longtake.log");
         let started = Instant::now();
         let mut process = Process::start("longtake", &mut command, &log)?;

@@ -12,19 +12,23 @@ mod gateway;
 mod http;
 mod load;
 mod machine;
+mod postgres;
 mod process;
 mod raw;
 mod report;
 mod simulator;
 mod stats;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 
 use crate::report::Report;
+
+/// Where data and the report go.
+const DEFAULT_FOLDER: &str = "target/bench";
 
 /// What anything here may end with: a message for the person who ran it.
 pub type Outcome<T = ()> = Result<T, String>;
@@ -46,30 +50,47 @@ enum Command {
     RawPolls(raw::polls::Options),
     /// Peer: creates, polls and downloads in a loop, files written and synced
     RawJobs(raw::jobs::Options),
+    /// The queues of others alone, on a PostgreSQL server that runs already
+    PostgresPeers(postgres::peers::Options),
 }
 
 #[derive(clap::Args)]
 struct RunOptions {
-    /// Which figures; all if none is named
+    /// Which figures; `postgres` is all that need PostgreSQL. If none is named: all that need none
     names: Vec<String>,
     /// Small numbers, one repetition: to see whether it works
     #[arg(long)]
     quick: bool,
+    /// The whole size where a case has one: 1 million jobs in flight beside 10 million finished ones; takes long
+    #[arg(long)]
+    full: bool,
     /// Folder for data and the report
-    #[arg(long, default_value = "target/bench")]
+    #[arg(long, default_value = DEFAULT_FOLDER)]
     folder: PathBuf,
 }
 
 /// What every case is given.
+#[derive(Clone)]
 pub struct Bench {
     /// Folder of `longtake`, `longtake-sim` and this program.
     binaries: PathBuf,
     /// Folder for everything that is written; on the disk that is measured.
     folder: PathBuf,
     quick: bool,
+    /// Rows by the ten million, where a case has such a size.
+    full: bool,
 }
 
 impl Bench {
+    /// Makes the folder; the other binaries stand beside this one.
+    fn open(folder: &Path, quick: bool, full: bool) -> Outcome<Self> {
+        let here = std::env::current_exe().map_err(|error| format!("own path unknown: {error}"))?;
+        let binaries = here.parent().ok_or("own path has no folder")?.to_path_buf();
+        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let folder = folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))?;
+        Ok(Self { binaries, folder, quick, full })
+    }
+
     /// One of two numbers.
     fn pick<T>(&self, full: T, quick: T) -> T {
         if self.quick { quick } else { full }
@@ -100,6 +121,7 @@ fn main() -> ExitCode {
         }
         Command::RawPolls(options) => server_runtime().and_then(|runtime| runtime.block_on(raw::polls::run(options))),
         Command::RawJobs(options) => server_runtime().and_then(|runtime| runtime.block_on(raw::jobs::run(options))),
+        Command::PostgresPeers(options) => client_runtime().and_then(|runtime| runtime.block_on(run_peers(&options))),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -120,12 +142,16 @@ fn server_runtime() -> Outcome<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| format!("no runtime: {error}"))
 }
 
+async fn run_peers(options: &postgres::peers::Options) -> Outcome {
+    let bench = Bench::open(Path::new(DEFAULT_FOLDER), false, false)?;
+    for line in postgres::peers::run(&bench, options).await? {
+        println!("{line}");
+    }
+    Ok(())
+}
+
 async fn run(options: &RunOptions) -> Outcome {
-    let here = std::env::current_exe().map_err(|error| format!("own path unknown: {error}"))?;
-    let binaries = here.parent().ok_or("own path has no folder")?.to_path_buf();
-    std::fs::create_dir_all(&options.folder).map_err(|error| format!("{}: {error}", options.folder.display()))?;
-    let folder = options.folder.canonicalize().map_err(|error| format!("{}: {error}", options.folder.display()))?;
-    let bench = Bench { binaries, folder, quick: options.quick };
+    let bench = Bench::open(&options.folder, options.quick, options.full)?;
     let chosen = cases::chosen(&options.names)?;
     let mut report = Report::new(machine::describe(&bench)?, bench.quick);
     let mut failed = Vec::new();
