@@ -43,6 +43,8 @@ const LONGEST_PACE: Duration = Duration::from_secs(10);
 const LOOK_GAP: Duration = Duration::from_millis(5);
 /// Longest timer: wall clocks may jump, so far deadlines are looked at again.
 const LONGEST_TIMER: Duration = Duration::from_secs(3600);
+/// The store's time is known this well: a deadline is looked at a little after it, never just before it.
+const TIME_DOUBT: Duration = Duration::from_millis(300);
 /// Rows handed back in one call.
 const RELEASE_BATCH: usize = 500;
 /// Rows of dead executors taken by one call, and such calls in a row: a hundred machines' worth of work.
@@ -463,7 +465,7 @@ impl Executor {
         let wait = wait.min(LONGEST_TIMER);
         let wall = self.context.now();
         let deadline = task.record.deadline_at.filter(|at| task.work.kind == WorkKind::Drive && *at > wall);
-        now + deadline.map_or(wait, |at| wait.min(at.since(wall)))
+        now + deadline.map_or(wait, |at| wait.min(at.since(wall) + TIME_DOUBT))
     }
 
     /// Given up: only what was sent still counts, as evidence.
