@@ -56,7 +56,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let running = wiring::start(config, listener).await.unwrap();
         let (base, admin_key) = (format!("http://{}", running.address), running.admin_key.clone());
-        let client = Client::builder().no_proxy().timeout(BOUND).build().unwrap();
+        let client = Client::builder().pool_max_idle_per_host(0).no_proxy().timeout(BOUND).build().unwrap();
         Self { base, admin_key, client, running: Some(running), folder }
     }
 
