@@ -19,7 +19,7 @@ pub enum Rule {
     R5 = 5,
     /// Every submission carries the attempt's identity.
     R6 = 6,
-    /// Absence is proof only after the settle time, from a covering listing, with the sender known dead.
+    /// Absence is proof only after the settle time, from a covering listing, with the sender provably done.
     R7 = 7,
     /// A repeated send keeps its key.
     R8 = 8,

@@ -55,6 +55,11 @@ impl ArtifactKey {
         Self(format!("{project}/inputs/{sha256}").into())
     }
 
+    /// Whether it is an input image's: other jobs, also ones about to be made, may name it too.
+    pub fn is_input(&self) -> bool {
+        self.0.split('/').nth(1) == Some("inputs")
+    }
+
     /// The key of a picture derived from an output, such as its thumbnail.
     pub fn derived(of: &ArtifactKey, name: &str) -> Self {
         Self(format!("{}.{name}", of.0).into())

@@ -183,10 +183,36 @@ pub struct Attempt {
     pub send_deadline_at: Timestamp,
     /// When it was accepted, refused or given up.
     pub resolved_at: Option<Timestamp>,
+    /// When the store learned from the sender itself that its request ended: it writes no more bytes of it (rule R7).
+    /// An unknown outcome alone does not say so: a successor writes that too, and the sender may send yet.
+    pub request_ended_at: Option<Timestamp>,
     /// Why it was not accepted.
     pub rejection: Option<Rejection>,
     /// What was decided while nobody knew.
     pub decision: Option<Decision>,
+}
+
+impl Attempt {
+    /// Who may send it: that execution alone.
+    pub const fn sender(&self) -> Sender {
+        Sender { executor: self.executor, nonce: self.nonce }
+    }
+
+    /// With its sender's word that its request ended; `None` where that is another's word, known, or of no use any more.
+    pub fn with_request_ended(&self, said_by: Option<Sender>, now: Timestamp) -> Option<Self> {
+        let in_doubt = self.state.is_unresolved() || self.state == AttemptState::Waived;
+        let news = said_by == Some(self.sender()) && in_doubt && self.request_ended_at.is_none();
+        news.then(|| Self { request_ended_at: Some(now), ..self.clone() })
+    }
+}
+
+/// One execution of one incarnation. Both must fit: an intent of a lost history has a nonce of ours and no sender (rule R12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender {
+    /// The incarnation.
+    pub executor: ExecutorId,
+    /// The execution.
+    pub nonce: Nonce,
 }
 
 /// What evidence does to an attempt.

@@ -22,6 +22,7 @@ pub mod pacing;
 pub mod provider;
 pub mod record;
 pub mod request;
+pub mod retention;
 pub mod route;
 pub mod state;
 pub mod step;

@@ -2,7 +2,7 @@
 //!
 //! A call takes many items, and items are independent: one that is stale hinders no other. Everything that says so is
 //! durable before it returns. A store only loads, applies [`apply`](crate::apply::apply) or
-//! [`merge`](crate::attempt::merge), and saves. The executable specification is `memory_store`.
+//! [`merge`], and saves. The executable specification is `memory_store`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use crate::BoxError;
 use crate::apply::{Input, LateInput};
 use crate::artifact::{Artifact, ArtifactKey};
-use crate::attempt::{Attempt, AttemptState, Evidence, Verdict};
+use crate::attempt::{Attempt, AttemptState, Evidence, Merge, Sender, Verdict, merge};
 use crate::event::JobEvent;
 pub use crate::executor::{Beat, ExecutorInfo, ExecutorRow, ProcessInfo, Share};
 use crate::feed::{FeedCursor, FeedEvent, FeedPage, Tail};
@@ -22,6 +22,7 @@ use crate::limits::AttemptLimits;
 use crate::provider::Exchange;
 use crate::record::Record;
 use crate::request::VideoRequest;
+use crate::retention::{Expired, Retention};
 use crate::state::Status;
 use crate::time::Timestamp;
 pub use crate::work::{Claim, Place, Release, Wanted, WantedAccount, WorkKey, WorkKind};
@@ -113,6 +114,8 @@ pub struct EvidenceRecord {
     pub attempt: AttemptNo,
     /// If given, only this execution's own intent is meant, and a refusal only while nobody took it over (rules R2, R8).
     pub nonce: Option<Nonce>,
+    /// The sender's own word that its request ended: it writes no more bytes of it (rule R7). `None` from anyone else.
+    pub ended: Option<Sender>,
     /// What is known.
     pub evidence: Evidence,
     /// The exchanges behind it.
@@ -129,6 +132,22 @@ impl EvidenceRecord {
     pub fn concerns(&self, attempt: &Attempt) -> bool {
         let accepted = matches!(self.evidence, Evidence::Accepted(_));
         self.nonce.is_none_or(|nonce| nonce == attempt.nonce && (accepted || attempt.state == AttemptState::Intent))
+    }
+
+    /// What it does to the attempt of `record`'s job; `claimed` as in [`merge`]. That the request ended counts whatever
+    /// else it says, and also where that came too late to count.
+    pub fn merge(&self, record: &Record, attempt: &Attempt, claimed: bool, now: Timestamp) -> Merge {
+        let ended = attempt.with_request_ended(self.ended, now);
+        let attempt = ended.as_ref().unwrap_or(attempt);
+        let merged = if self.concerns(attempt) {
+            merge(record, attempt, &self.evidence, claimed, now)
+        } else {
+            Merge::Unchanged
+        };
+        match (merged, ended) {
+            (Merge::Unchanged, Some(attempt)) => Merge::Changed { attempt, watch: false },
+            (merged, _) => merged,
+        }
     }
 }
 
@@ -281,6 +300,9 @@ pub enum StoreError {
     /// The cursor is none, or another database's.
     #[error("no cursor of this database")]
     Cursor,
+    /// Events behind the cursor were removed by retention.
+    #[error("events behind this cursor are no longer kept")]
+    CursorExpired,
     /// The call did not happen.
     #[error("store: {0}")]
     Failed(#[source] BoxError),
@@ -427,7 +449,7 @@ pub trait Store: Send + Sync {
     /// precede. Without a cursor: nothing, and the cursor of now.
     ///
     /// # Errors
-    /// `Cursor`.
+    /// `Cursor`; `CursorExpired` where events of the project (or of any, without one) behind the cursor were removed.
     async fn feed(
         &self,
         project: Option<ProjectId>,
@@ -456,6 +478,22 @@ pub trait Store: Send + Sync {
 
     /// Which of these artifact keys a row refers to; the others may be swept.
     async fn referenced(&self, keys: Vec<ArtifactKey>) -> Result<Vec<bool>, StoreError>;
+
+    /// Removes what the policies no longer keep: one bounded piece of the walk over old jobs, project by project, each in
+    /// the order of ids, artifacts, then events, then jobs. Looks at `limit` jobs at most and goes on where the last call,
+    /// of whatever process, ended; once a day from the beginning. Calls at the same time do not hinder each other: one
+    /// works, the others answer that there is nothing to do.
+    ///
+    /// Left alone: unfinished jobs, those with a work row (watched, or just retried), and whole jobs that an older doubt
+    /// of the same account may still be compared with (an attempt whose outcome is unknown and whose intent is older than
+    /// [`Keep::PIN_MARGIN`](crate::retention::Keep::PIN_MARGIN) after the end of the job): their attempts say which
+    /// provider jobs are taken. Only a doubt that somebody still looks into counts, an intent or unknown attempt of a
+    /// live job or any that is watched and not yet known: what nobody looks
+    /// into is compared with nothing, and two such jobs would keep each other for ever.
+    ///
+    /// A removed job takes its request, attempts, events, artifacts, exchanges, orphans and idempotency keys along.
+    /// Feeds say `CursorExpired` to readers that stood before an event that was removed.
+    async fn expire(&self, policy: &Retention, limit: usize) -> Result<Expired, StoreError>;
 
     /// Numbers for accounts by (name, provider); a new name gets a new number.
     async fn register_accounts(&self, accounts: Vec<(String, String)>) -> Result<Vec<AccountId>, StoreError>;

@@ -92,6 +92,7 @@ fn again(error: &StoreError) -> StoreError {
         StoreError::CommitUnknown => StoreError::CommitUnknown,
         StoreError::Full => StoreError::Full,
         StoreError::Cursor => StoreError::Cursor,
+        StoreError::CursorExpired => StoreError::CursorExpired,
         StoreError::Failed(source) => StoreError::Failed(source.to_string().into()),
     }
 }

@@ -9,6 +9,7 @@ use longtake_core::id::{AccountId, Random};
 use longtake_core::limits::Limits;
 use longtake_core::pacing::Budget;
 use longtake_core::provider::Provider;
+use longtake_core::retention::Retention;
 use longtake_core::route::Route;
 use longtake_core::store::{ProcessInfo, Store};
 use longtake_core::time::Clock;
@@ -63,6 +64,10 @@ pub struct EngineConfig {
     pub sweep_interval: Duration,
     /// Age an object must have before it counts as unreferenced.
     pub sweep_age: Duration,
+    /// How long what is over is kept.
+    pub retention: Retention,
+    /// How often what is kept no longer is removed.
+    pub expire_interval: Duration,
 }
 
 impl Default for EngineConfig {
@@ -86,6 +91,8 @@ impl Default for EngineConfig {
             drain_timeout: Duration::from_secs(30),
             sweep_interval: Duration::from_secs(3600),
             sweep_age: Duration::from_secs(24 * 3600),
+            retention: Retention::default(),
+            expire_interval: Duration::from_secs(600),
         }
     }
 }

@@ -81,6 +81,9 @@ impl Engine {
             let first = register(&parts, &metrics, &wake, &fallen).await?;
             tasks.spawn(drive(parts.clone(), first, metrics.clone(), wake.clone(), (stop_seen, ended), fallen));
             tasks.spawn(retention::sweep_forever(parts.clone()));
+            if !parts.config.retention.is_forever() {
+                tasks.spawn(retention::expire_forever(parts.clone(), metrics.clone()));
+            }
         }
         Ok(Self { parts, creates, hub, metrics, wake, stop, tasks: Mutex::new(tasks), stopped })
     }
@@ -111,11 +114,17 @@ impl Engine {
     }
 
     /// Stops taking work, waits (bounded) for submissions under way, gives everything back. Never waits for a render.
+    /// Creates and events go on until [`Engine::end`].
     pub async fn drain(&self) {
         self.stop.send_replace(true);
         let mut stopped = self.stopped.clone();
         // An error means that the driving task is gone: then there is nothing left to wait for.
         let _ = stopped.wait_for(|stopped| *stopped).await;
+    }
+
+    /// Ends what still runs: creates are taken in and events told no more. After [`Engine::drain`], and after the last
+    /// request of a client.
+    pub fn end(&self) {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 }

@@ -4,14 +4,14 @@
 //! Timers live in memory: an hour of rendering holds no task, no transaction and writes nothing.
 //! Invariants: no SQL, no HTTP; every call has a deadline, and none starts outside the trust window.
 
+mod drain;
 mod look;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use longtake_core::id::{AccountId, ExecutorId, Fence, PoolId};
-use longtake_core::state::JobState;
+use longtake_core::id::{AccountId, ExecutorId, Fence};
 use longtake_core::step::{Step, next_step};
 use longtake_core::store::{
     Beat, EvidenceRecord, OpenAttempt, OpenResult, Place, Share, StepCommit, StepResult, Store, StoreError, WorkKey,
@@ -77,6 +77,8 @@ pub(crate) struct Executor {
     pace: BTreeMap<AccountId, Duration>,
     /// What is fair where other executors drive an account too, as told by the last beat.
     shares: BTreeMap<AccountId, Share>,
+    /// What was owned of each account when it told so last.
+    told: BTreeMap<AccountId, u32>,
     /// When the queue of an account that is owned in excess was last asked all the same.
     asked: BTreeMap<AccountId, Duration>,
     /// Accounts with a limit: a freed slot lets another job in.
@@ -132,6 +134,7 @@ impl Executor {
             admission,
             pace: BTreeMap::new(),
             shares: BTreeMap::new(),
+            told: BTreeMap::new(),
             asked: BTreeMap::new(),
             limited,
             first: 0,
@@ -326,9 +329,10 @@ impl Executor {
         }
     }
 
-    /// Whether others should poll this instead of us.
+    /// Whether others should poll this instead of us. Who takes it polls it once first: however wrong the shares are,
+    /// what is passed around is polled.
     fn is_excess(&self, task: &Task) -> bool {
-        task.account.is_some_and(|account| self.has_excess(account))
+        task.memory.polls > 0 && task.account.is_some_and(|account| self.has_excess(account))
     }
 
     /// Keeps it until the next look gives it back.
@@ -393,7 +397,8 @@ impl Executor {
         self.beat_at = now + self.config().beat;
         let context = self.context.clone();
         let driven = context.parts.accounts.iter().filter(|(_, entry)| entry.drives);
-        let load = driven.map(|(account, _)| (*account, self.owned.of(*account))).collect();
+        let load: Vec<_> = driven.map(|(account, _)| (*account, self.owned.of(*account))).collect();
+        self.told = load.iter().copied().collect();
         self.calls.spawn(async move {
             let asked_at = context.parts.clock.monotonic();
             let answer = context.parts.store.beat(context.executor, load).await;
@@ -486,47 +491,6 @@ impl Executor {
         });
         (last, std::mem::take(&mut self.batches))
     }
-
-    /// Hands over at once: polls are broken off, sends are waited for within a bound, everything is given back.
-    async fn drain(&mut self) {
-        self.calls.abort_all();
-        let context = self.context.clone();
-        let sends = &mut self.sends;
-        let mut ended = Vec::new();
-        let all = async {
-            while let Some(done) = sends.join_next().await {
-                ended.push(done);
-            }
-        };
-        if context.within(context.parts.config.drain_timeout, all).await.is_none() {
-            tracing::warn!("some submissions had no answer yet, their outcome is found out at the next start");
-        }
-        for done in ended.into_iter().flatten() {
-            if let Message::Done(done) = done
-                && done.rest.is_none()
-            {
-                self.owned.end_busy(done.work, done.fence);
-            }
-        }
-        let now = context.now();
-        let rows = self.owned.drain(|task| match task {
-            // What waits for a slot goes back to its place in the queue.
-            Some(task) if is_for_submission(task) => {
-                let place = context.place(task, true);
-                let known = place.pool != PoolId::NONE;
-                (if known { task.record.deadline_at.unwrap_or(Timestamp::NEVER) } else { now }, place)
-            }
-            Some(task) => (now, context.place(task, false)),
-            None => (now, Place::default()),
-        });
-        for batch in rows.chunks(RELEASE_BATCH) {
-            if let Err(error) = context.parts.store.release(context.executor, batch.to_vec()).await {
-                tracing::warn!(%error, "some work is not handed back, the next start takes it");
-                return;
-            }
-        }
-        tracing::info!(released = rows.len(), "work handed back");
-    }
 }
 
 /// The three calls that are gathered from single items.
@@ -567,10 +531,4 @@ fn start_batches(batches: &mut JoinSet<()>, store: &Arc<dyn Store>, executor: Ex
 /// Resolves once the engine is told to stop; also if whoever could tell is gone.
 async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// All there is to do for it is to submit it.
-fn is_for_submission(task: &Task) -> bool {
-    let queued = matches!(task.record.state, JobState::Queued);
-    task.work.kind == WorkKind::Drive && queued && !task.record.cancel_pending() && !task.record.has_news()
 }

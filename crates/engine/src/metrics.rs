@@ -51,6 +51,14 @@ counters! {
     late_results,
     /// Decisions refused because another owner had taken over.
     stale_steps,
+    /// Jobs that retention removed.
+    retention_jobs,
+    /// Events that retention removed, those of removed jobs among them.
+    retention_events,
+    /// Objects that retention removed.
+    retention_artifacts,
+    /// Rounds of retention that an error of the store ended, and objects that could not be removed.
+    retention_errors,
     /// Work owned right now.
     owned,
     /// Work that would be owned if each executor had its fair share of every account that several drive.

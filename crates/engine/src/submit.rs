@@ -59,7 +59,9 @@ pub(crate) async fn perform(context: &Context, mut task: Task) -> Done {
     task.memory.quiet_since = Some(context.parts.clock.monotonic());
     // Where keys are recognised a successor may have sent the same purchase again: then our refusal closes nothing.
     let own = (profile.idempotency != Idempotency::None).then_some(attempt.nonce);
-    record(context, task.work.job, &attempt, own, evidence, exchanges, false).await;
+    let ended = Some(attempt.sender());
+    let (job, attempt) = (task.work.job, attempt.n);
+    record(context, EvidenceRecord { job, attempt, nonce: own, ended, evidence, exchanges, wake: false }).await;
     let input = Input::Fold(budget(context, &task));
     decide(context, task, input, Vec::new()).await
 }
@@ -101,6 +103,7 @@ fn intent(context: &Context, route: &Route, request: &SubmitRequest) -> Attempt 
         intent_at: now,
         send_deadline_at: now + context.parts.config.send_window,
         resolved_at: None,
+        request_ended_at: None,
         rejection: None,
         decision: None,
     }
@@ -116,8 +119,8 @@ enum Opened {
 
 /// Makes the intent durable. Only `Yes` permits to send (rules R1, R2).
 async fn open(context: &Context, task: &mut Task, limits: AttemptLimits, attempt: Attempt) -> Opened {
-    let nonce = attempt.nonce;
-    let intent = OpenAttempt { work: task.work, fence: task.fence, attempt: attempt.clone(), limits };
+    let (n, sender) = (attempt.n, attempt.sender());
+    let intent = OpenAttempt { work: task.work, fence: task.fence, attempt, limits };
     match context.opens.submit(intent).await {
         Ok(OpenResult::Opened(record)) => {
             task.refresh(record, None);
@@ -140,7 +143,8 @@ async fn open(context: &Context, task: &mut Task, limits: AttemptLimits, attempt
             tracing::warn!(job.id = %task.work.job, %error, "the intent was not confirmed, nothing is sent");
             // This execution knows that it did not send: if the row is there after all, that settles it.
             let evidence = Evidence::NotAccepted(not_sent("the intent was not confirmed in time"));
-            record(context, task.work.job, &attempt, Some(nonce), evidence, Vec::new(), false).await;
+            let (job, nonce, ended, exchanges) = (task.work.job, Some(sender.nonce), Some(sender), Vec::new());
+            record(context, EvidenceRecord { job, attempt: n, nonce, ended, evidence, exchanges, wake: false }).await;
             match reload(context, task).await {
                 Committed::Gone => Opened::Gone,
                 Committed::Applied | Committed::Changed => Opened::Changed,
@@ -206,7 +210,7 @@ fn not_sent(why: &str) -> Rejection {
     Rejection { failure: Failure::new(FailureCode::ProviderUnavailable, why), retry: Retry::Free, retry_after: None }
 }
 
-/// Hands in what is known of an attempt (rule R5): repeated until it commits, whoever owns the job by then.
+/// Hands in what was found out about an attempt. It says nothing about its sender, who may be another and send yet.
 pub(crate) async fn testify(
     context: &Context,
     job: JobId,
@@ -215,21 +219,14 @@ pub(crate) async fn testify(
     exchanges: Vec<Exchange>,
     wake: bool,
 ) {
-    record(context, job, attempt, None, evidence, exchanges, wake).await;
+    let attempt = attempt.n;
+    record(context, EvidenceRecord { job, attempt, nonce: None, ended: None, evidence, exchanges, wake }).await;
 }
 
-async fn record(
-    context: &Context,
-    job: JobId,
-    attempt: &Attempt,
-    nonce: Option<Nonce>,
-    evidence: Evidence,
-    exchanges: Vec<Exchange>,
-    wake: bool,
-) {
-    let record = EvidenceRecord { job, attempt: attempt.n, nonce, evidence, exchanges, wake };
+/// Rule R5: repeated until it commits, whoever owns the job by then.
+async fn record(context: &Context, record: EvidenceRecord) {
     while let Err(error) = context.evidence.submit(record.clone()).await {
-        tracing::warn!(job.id = %job, %error, "evidence is not recorded yet, trying again");
+        tracing::warn!(job.id = %record.job, %error, "evidence is not recorded yet, trying again");
         context.parts.clock.sleep(EVIDENCE_AGAIN).await;
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Memory {
     pub looked_since: Option<Duration>,
     /// When progress was last written.
     pub progress_at: Option<Duration>,
-    /// Since when, on the monotonic clock, no send of the attempt is under way or can begin: our own ended, or its sender was found dead.
+    /// Since when, on the monotonic clock, no send of the attempt is under way or can begin: our own ended, its sender said so of its own, or was found dead.
     pub quiet_since: Option<Duration>,
     /// The provider was asked to cancel.
     pub cancel_asked: bool,

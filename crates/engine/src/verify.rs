@@ -17,7 +17,8 @@ use crate::steps::{CALL_LIMIT, Committed, budget, cannot_drive, commit, decide, 
 use crate::submit::{send, testify};
 use crate::task::{Done, Next, Task};
 
-/// Clocks of two machines may differ by this much when a listing, or the life of a key, is compared with an intent.
+/// Clocks of two machines may differ by this much when a listing, or the life of a key, is compared with an intent, and
+/// the store's may have jumped by it since a request ended.
 /// Too little of it would hide a paid job from the listing, and absence would be proved wrongly.
 const CLOCK_MARGIN: Duration = Duration::from_secs(2 * 3600);
 /// What is adopted by its shape alone must not be older than this before the intent: it would be another's.
@@ -135,7 +136,7 @@ enum Absence {
     Settled,
     /// After this time.
     In(Duration),
-    /// The sender may send yet: a missed beat is not death.
+    /// The sender may send yet: a missed beat is not death, and it has not said that its request ended.
     SenderLives,
 }
 
@@ -161,7 +162,7 @@ async fn absence(
         return Ok(Absence::Settled);
     }
     let now = context.parts.clock.monotonic();
-    let quiet_since = match task.memory.quiet_since {
+    let quiet_since = match task.memory.quiet_since.or_else(|| ended_since(context, attempt, profile)) {
         Some(since) => since,
         // Our own send, but its end is not remembered: it may be under way.
         None if attempt.executor == context.executor => now + context.parts.config.send_window + profile.submit_timeout,
@@ -178,6 +179,17 @@ async fn absence(
     // Accepted at the end of the settle time, it may be missing from the list for the lag after that.
     let wait = (quiet_since + profile.absence_settle + lag).saturating_sub(now);
     Ok(if wait.is_zero() { Absence::Settled } else { Absence::In(wait) })
+}
+
+/// Since when, on our monotonic clock, the request is over by its sender's own word: since now, as far as we know, or
+/// earlier, but for a jump of the store's clock.
+///
+/// Where keys are recognised later owners may have sent the same purchase again (rule R8), and no row names them: there
+/// the word of the first sender is not enough.
+fn ended_since(context: &Context, attempt: &Attempt, profile: &ProviderProfile) -> Option<Duration> {
+    let ended_at = attempt.request_ended_at.filter(|_| profile.idempotency == Idempotency::None)?;
+    let surely = context.now().since(ended_at).saturating_sub(CLOCK_MARGIN);
+    Some(context.parts.clock.monotonic().saturating_sub(surely))
 }
 
 /// Rule R8: the same purchase under the same key. A refusal closes the attempt only where no other send of it can be under way.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::attempts_of;
 use super::audit::evidence_rank;
+use super::expire::Walk;
 use crate::apply::Transition;
 use crate::artifact::Artifact;
 use crate::attempt::{Attempt, AttemptState};
@@ -14,6 +15,7 @@ use crate::id::{AccountId, AttemptNo, ExecutorId, Fence, JobId, PoolId, ProjectI
 use crate::provider::Exchange;
 use crate::record::Record;
 use crate::request::VideoRequest;
+use crate::retention::Kind;
 use crate::store::{ApiKey, Claim, Job, Place, ProcessInfo, WorkKey, WorkKind};
 use crate::time::Timestamp;
 
@@ -82,8 +84,10 @@ pub(super) struct Content {
     pub attempts: BTreeMap<(JobId, AttemptNo), Attempt>,
     pub work: BTreeMap<WorkKey, WorkRow>,
     pub events: BTreeMap<JobId, Vec<JobEvent>>,
-    /// Every event in the order of the commits.
-    pub feed: Vec<(JobId, u32)>,
+    /// Every event in the order of the commits; the place of one that was removed stays empty.
+    pub feed: Vec<Option<(JobId, u32)>>,
+    /// For each project, how many places the feed had behind the last one that is empty.
+    pub feed_floors: BTreeMap<ProjectId, usize>,
     pub exchanges: BTreeMap<JobId, Vec<(AttemptNo, Exchange)>>,
     pub artifacts: BTreeMap<(JobId, AttemptNo, u16), Artifact>,
     pub orphans: Vec<Orphan>,
@@ -103,6 +107,8 @@ pub(super) struct Content {
     pub agreed: BTreeMap<&'static str, Box<str>>,
     /// History before it may be missing (rule R12).
     pub quarantine: Option<Timestamp>,
+    /// How far retention has come.
+    pub walks: BTreeMap<(ProjectId, Kind), Walk>,
     pub news: News,
     /// For the audit: the highest fence each work row ever had (I5).
     pub highest_fence: BTreeMap<WorkKey, Fence>,
@@ -110,6 +116,9 @@ pub(super) struct Content {
     pub highest_rank: BTreeMap<(JobId, AttemptNo), u8>,
     /// For the audit: late attempts whose watch ended (T20, T21).
     pub settled: BTreeSet<(JobId, AttemptNo)>,
+    /// For the audit: attempts whose outputs, and jobs whose older events retention removed.
+    pub stripped: BTreeSet<(JobId, AttemptNo)>,
+    pub trimmed: BTreeSet<JobId>,
 }
 
 impl Content {
@@ -120,6 +129,7 @@ impl Content {
             work: BTreeMap::new(),
             events: BTreeMap::new(),
             feed: Vec::new(),
+            feed_floors: BTreeMap::new(),
             exchanges: BTreeMap::new(),
             artifacts: BTreeMap::new(),
             orphans: Vec::new(),
@@ -134,10 +144,13 @@ impl Content {
             keys: BTreeMap::new(),
             agreed: BTreeMap::new(),
             quarantine: None,
+            walks: BTreeMap::new(),
             news: News::default(),
             highest_fence: BTreeMap::new(),
             highest_rank: BTreeMap::new(),
             settled: BTreeSet::new(),
+            stripped: BTreeSet::new(),
+            trimmed: BTreeSet::new(),
         }
     }
 
@@ -220,7 +233,7 @@ impl Content {
         let log = self.events.entry(record.job).or_default();
         for (ver, kind) in (before + 1..).zip(events) {
             log.push(JobEvent { job: record.job, ver, kind: *kind, at: now, snapshot: snapshot.clone() });
-            self.feed.push((record.job, ver));
+            self.feed.push(Some((record.job, ver)));
             self.news.events.push((record.job, ver));
         }
     }

@@ -3,7 +3,7 @@
 use super::content::Content;
 use crate::ablation::{Rule, is_off};
 use crate::apply::{Input, apply, apply_late};
-use crate::attempt::{Attempt, Evidence, Merge, merge};
+use crate::attempt::{Attempt, Evidence, Merge};
 use crate::id::{AccountId, ExecutorId, Fence};
 use crate::limits::{AttemptLimits, Pace};
 use crate::record::Record;
@@ -72,14 +72,14 @@ impl Content {
     pub fn record_evidence(&mut self, item: EvidenceRecord, now: Timestamp) {
         let key = (item.job, item.attempt);
         let (Some(record), Some(attempt)) = (self.record(item.job), self.attempts.get(&key).cloned()) else { return };
-        if !item.concerns(&attempt) || (is_off(Rule::R5) && self.is_late(&record, &attempt)) {
+        if is_off(Rule::R5) && self.is_late(&record, &attempt) {
             return;
         }
         let claimed = match &item.evidence {
             Evidence::Accepted(provider_job) => self.is_claimed(attempt.account, provider_job, Some(key)),
             Evidence::NotAccepted(_) | Evidence::Unknown => false,
         };
-        match merge(&record, &attempt, &item.evidence, claimed, now) {
+        match item.merge(&record, &attempt, claimed, now) {
             Merge::Unchanged => return,
             Merge::Changed { attempt, watch } => {
                 self.save_attempt(item.job, attempt);

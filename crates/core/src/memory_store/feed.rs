@@ -15,10 +15,10 @@ impl Content {
     }
 
     fn feed_event(&self, place: usize) -> Option<FeedEvent> {
-        let (job, ver) = self.feed.get(place)?;
-        let events = self.events.get(job)?;
-        let event = events.iter().find(|event| event.ver == *ver)?.clone();
-        Some(FeedEvent { project: self.jobs.get(job)?.record.project, event })
+        let (job, ver) = (*self.feed.get(place)?)?;
+        let events = self.events.get(&job)?;
+        let event = events.iter().find(|event| event.ver == ver)?.clone();
+        Some(FeedEvent { project: self.jobs.get(&job)?.record.project, event })
     }
 
     pub fn feed_page(
@@ -31,6 +31,9 @@ impl Content {
             return Ok(FeedPage { events: Vec::new(), next: self.newest(), caught_up: true });
         };
         let start = self.place(after)?;
+        if start < self.floor(project) {
+            return Err(StoreError::CursorExpired);
+        }
         let mut page = FeedPage { events: Vec::new(), next: after, caught_up: true };
         let limit = limit.clamp(1, FeedPage::MAX_EVENTS);
         for place in start..self.feed.len() {
@@ -50,6 +53,12 @@ impl Content {
         let events = (start..self.feed.len()).filter_map(|place| self.feed_event(place)).collect();
         let mark = self.newest();
         Ok((events, Tail { token: "".into(), mark }))
+    }
+
+    /// Before it events of the project, or of any, were removed.
+    fn floor(&self, project: Option<ProjectId>) -> usize {
+        let floors = self.feed_floors.iter().filter(|(of, _)| project.is_none_or(|project| project == **of));
+        floors.map(|(_, floor)| *floor).max().unwrap_or(0)
     }
 
     fn place(&self, cursor: FeedCursor) -> Result<usize, StoreError> {

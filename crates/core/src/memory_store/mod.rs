@@ -9,6 +9,7 @@ mod audit;
 mod commands;
 mod content;
 mod decisions;
+mod expire;
 mod feed;
 mod ownership;
 mod reads;
@@ -28,6 +29,7 @@ use crate::feed::{FeedCursor, FeedEvent, FeedPage, Tail};
 use crate::id::{AccountId, AttemptNo, ExecutorId, Fence, JobId, PoolId, ProjectId, ProviderJobId};
 use crate::record::Record;
 use crate::request::VideoRequest;
+use crate::retention::{Expired, Retention};
 use crate::store::{
     ApiKey, Beat, Claim, CommandResult, CommitListener, CreateResult, EvidenceRecord, ExecutorInfo, ExecutorRow, Job,
     ListFilter, NewJob, OpenAttempt, OpenResult, Page, Release, Resolution, StepCommit, StepResult, Store, StoreError,
@@ -305,6 +307,10 @@ impl Store for MemoryStore {
 
     async fn referenced(&self, keys: Vec<ArtifactKey>) -> Result<Vec<bool>, StoreError> {
         Ok(self.content().referenced(&keys))
+    }
+
+    async fn expire(&self, policy: &Retention, limit: usize) -> Result<Expired, StoreError> {
+        Ok(self.commit(|content, now| content.expire(policy, limit, now)))
     }
 
     async fn register_accounts(&self, accounts: Vec<(String, String)>) -> Result<Vec<AccountId>, StoreError> {

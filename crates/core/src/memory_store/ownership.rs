@@ -118,7 +118,8 @@ impl Content {
             self.set_row(*key, None, now);
         }
         let strays = self.strays(now);
-        let stray = |row: &WorkRow| row.owner.is_none() && strays.contains(&row.place.pool);
+        let waits = |row: &WorkRow| row.place.queued || row.due_at != Timestamp::NEVER;
+        let stray = |row: &WorkRow| row.owner.is_none() && waits(row) && strays.contains(&row.place.pool);
         let unserved = self.due(limit, stray);
         for key in &unserved {
             if let Some(row) = self.work.get_mut(key) {

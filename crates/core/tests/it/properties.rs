@@ -165,6 +165,7 @@ impl World {
             intent_at: self.now,
             send_deadline_at: self.now,
             resolved_at: None,
+            request_ended_at: None,
             rejection: None,
             decision: None,
         }

@@ -27,7 +27,12 @@ impl Executor {
     pub(super) fn has_excess(&self, account: AccountId) -> bool {
         let Some(share) = self.shares.get(&account) else { return false };
         let batch = u32::try_from(self.config().acquire_batch).unwrap_or(u32::MAX);
-        self.owned.of(account) > share.rows.saturating_add(batch.min(share.rows / 4 + 16))
+        let owned = self.owned.of(account);
+        // Nobody owned what came since the last beat, so no share counts it: it is everyone's alike. Without this, what
+        // was just given back would be given back by each who takes it, and nobody would poll it.
+        let since = owned.saturating_sub(self.told.get(&account).copied().unwrap_or(0));
+        let fair = share.rows.saturating_add(since / share.executors.max(1));
+        owned > fair.saturating_add(batch.min(fair / 4 + 16))
     }
 
     pub(super) fn begin_look(&mut self, now: Duration) {
@@ -151,7 +156,8 @@ async fn look(context: &Context, wanted: Wanted, known: Option<Vec<(WorkKey, Fen
                 claims.extend(store.claims(context.executor, strange).await?);
             }
         }
-        let mut hungry = wanted.queued == 0;
+        // An account that was not asked, since enough of it waits here, may have more.
+        let mut hungry = wanted.queued == 0 || wanted.accounts.iter().any(|account| !account.takes_queued);
         if wanted.due + wanted.queued > 0 {
             let acquired = store.acquire(context.executor, &wanted).await?;
             let fresh = acquired.iter().filter(|claim| is_fresh(claim)).count();

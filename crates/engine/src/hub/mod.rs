@@ -169,7 +169,7 @@ impl Hub {
                     self.listeners().tell(events, tail.mark, next.mark);
                     tail = next;
                 }
-                Err(StoreError::Cursor) => {
+                Err(StoreError::Cursor | StoreError::CursorExpired) => {
                     tracing::warn!("live events went on elsewhere, listeners resume by their cursors");
                     return self.listeners().let_all_go();
                 }

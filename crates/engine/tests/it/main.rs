@@ -12,7 +12,9 @@
 mod ablations;
 mod lost_history;
 mod many;
+mod retention;
 mod runs;
+mod sender_done;
 mod sim;
 mod simulation;
 mod stage;

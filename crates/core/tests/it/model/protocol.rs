@@ -14,7 +14,11 @@ struct Rules {
     r5_evidence_is_unfenced: bool,
     r7a_settled: bool,
     r7b_listing_covers: bool,
-    r7c_sender_is_dead: bool,
+    r7c_sender_is_done: bool,
+    /// R7c: that a request ended is its sender's own word. An unknown outcome by a successor does not say so.
+    r7c_own_word: bool,
+    /// R7c: where keys are recognised, the word of one sender says nothing about the others (R8).
+    r7c_word_of_all: bool,
     r8_same_key: bool,
     /// R8, second half: a refused send does not close an attempt while another send of it may be under way.
     r8_refusal_does_not_close: bool,
@@ -27,7 +31,9 @@ const ALL_ON: Rules = Rules {
     r5_evidence_is_unfenced: true,
     r7a_settled: true,
     r7b_listing_covers: true,
-    r7c_sender_is_dead: true,
+    r7c_sender_is_done: true,
+    r7c_own_word: true,
+    r7c_word_of_all: true,
     r8_same_key: true,
     r8_refusal_does_not_close: true,
 };
@@ -88,6 +94,8 @@ struct State {
     phases: [Phase; EXECUTORS],
     /// Who was ever permitted to send an attempt, by bits.
     senders: [u8; ATTEMPTS],
+    /// Who once said, durably, that its request for an attempt ended, by bits. A repeated send (R8) takes nothing back.
+    ended: [u8; ATTEMPTS],
     /// Requests on their way to the provider.
     wire: [[bool; EXECUTORS]; ATTEMPTS],
     bills: [u8; ATTEMPTS],
@@ -142,12 +150,17 @@ impl Protocol {
     /// R7: whether "not found" proves anything, told by the truth that the waits stand for.
     fn absence_proves(&self, state: &State, n: usize, by: usize) -> bool {
         let others = (0..EXECUTORS).filter(|e| state.senders[n] & 1 << e != 0 && *e != by);
-        let dead = others.clone().all(|e| state.phases[e] == Phase::Dead);
+        // With keys there may be senders that no row names, so the word of one does not count.
+        let word = match self.class {
+            Class::Idempotent if state.ended[n] != 0 && !self.rules.r7c_word_of_all => u8::MAX,
+            _ => state.ended[n],
+        };
+        let done = others.clone().all(|e| state.phases[e] == Phase::Dead || word & 1 << e != 0);
         let settled = !state.wire[n].contains(&true);
         let covered = state.bills[n] == 0 || state.listed[n];
         (settled || !self.rules.r7a_settled)
             && (covered || !self.rules.r7b_listing_covers)
-            && (dead || !self.rules.r7c_sender_is_dead)
+            && (done || !self.rules.r7c_sender_is_done)
     }
 
     /// Takes evidence up as `merge` does.
@@ -244,6 +257,9 @@ impl Protocol {
                 next.phases[e] = Phase::Idle;
                 if self.rules.r5_evidence_is_unfenced || state.owner == Some(e) {
                     self.merge(&mut next, n, answer, e);
+                    // Where it does not count it makes no difference, only more states.
+                    let counts = self.class != Class::Idempotent || !self.rules.r7c_word_of_all;
+                    next.ended[n] |= u8::from(counts) << e;
                 } else {
                     next.forgotten |= answer == Answer::Accepted;
                 }
@@ -260,6 +276,7 @@ impl Protocol {
                 let mut next = *state;
                 if self.rules.r4_takeover_never_sends {
                     next.rows[n] = Row::Unknown;
+                    next.ended[n] |= if self.rules.r7c_own_word { 0 } else { state.senders[n] };
                     way(ways, true, format!("{e} takes over {n}"), next);
                 } else {
                     next.senders[n] |= 1 << e;
@@ -347,6 +364,7 @@ impl Model for Protocol {
             owner: None,
             phases: [Phase::Idle; EXECUTORS],
             senders: [0; ATTEMPTS],
+            ended: [0; ATTEMPTS],
             wire: [[false; EXECUTORS]; ATTEMPTS],
             bills: [0; ATTEMPTS],
             listed: [false; ATTEMPTS],
@@ -414,13 +432,54 @@ fn without_any_rule_there_is_a_counterexample() {
         ("R5", Class::Nothing, Rules { r5_evidence_is_unfenced: false, ..ALL_ON }),
         ("R7a", Class::Lookup, Rules { r7a_settled: false, ..ALL_ON }),
         ("R7b", Class::Lookup, Rules { r7b_listing_covers: false, ..ALL_ON }),
-        ("R7c", Class::Lookup, Rules { r7c_sender_is_dead: false, ..ALL_ON }),
+        ("R7c", Class::Lookup, Rules { r7c_sender_is_done: false, ..ALL_ON }),
+        ("R7c, whose word", Class::Lookup, Rules { r7c_own_word: false, ..ALL_ON }),
+        ("R7c, every send", Class::Idempotent, Rules { r7c_word_of_all: false, ..ALL_ON }),
         ("R8, the key", Class::Idempotent, Rules { r8_same_key: false, ..ALL_ON }),
         ("R8, the refusal", Class::Idempotent, Rules { r8_refusal_does_not_close: false, ..ALL_ON }),
     ];
     for (rule, class, rules) in ablations {
         let found: Counterexample = explore(&Protocol { rules, class }).expect_err(rule);
         println!("without {rule}: {} after {} actions", found.what, found.trace.len());
-        assert!(found.trace.len() <= 14, "{rule}: {found:#?}");
+        assert!(found.trace.len() <= 20, "{rule}: {found:#?}");
     }
+}
+
+/// Without refusals, and without the sender's own look-ups: `check` fails where the other one proved absence.
+struct Successor(Protocol);
+
+impl Model for Successor {
+    type State = State;
+    type Key = State;
+
+    fn start(&self) -> State {
+        self.0.start()
+    }
+
+    fn key(&self, state: &State) -> State {
+        *state
+    }
+
+    fn next(&self, state: &State) -> Ways {
+        let ours = |label: &str| !["refuses", "could not send", "0 takes"].iter().any(|other| label.contains(other));
+        self.0.next(state).into_iter().filter(|next| ours(&next.label)).collect()
+    }
+
+    fn check(&self, state: &State) -> Result<(), String> {
+        let lives = state.senders[0] == 1 && state.phases[0] == Phase::Idle;
+        let proved = lives && state.owner == Some(1) && state.rows[0] == Row::NotAccepted;
+        if proved { Err("proved".to_owned()) } else { Ok(()) }
+    }
+
+    fn is_rest(&self, state: &State) -> bool {
+        self.0.is_rest(state)
+    }
+}
+
+#[test]
+fn a_successor_proves_absence_although_the_sender_lives_and_not_before_its_word() {
+    let found = explore(&Successor(Protocol { rules: ALL_ON, class: Class::Lookup })).expect_err("it proves absence");
+    let place = |what: &str| found.trace.iter().position(|label| label.contains(what));
+    assert_eq!(found.what, "proved");
+    assert!(place("0 testifies Nothing").is_some() && place("0 testifies Nothing") < place("1 takes 0"), "{found:#?}");
 }

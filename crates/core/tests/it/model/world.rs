@@ -217,7 +217,7 @@ impl World {
 
     pub fn testify(&self, n: u16, evidence: Evidence, wake: bool) {
         let (attempt, exchanges) = (AttemptNo(n), Vec::new());
-        let item = EvidenceRecord { job: job(), attempt, nonce: None, evidence, exchanges, wake };
+        let item = EvidenceRecord { job: job(), attempt, nonce: None, ended: None, evidence, exchanges, wake };
         now(self.store.record_evidence(vec![item])).unwrap();
     }
 
@@ -312,6 +312,7 @@ pub fn intent(n: AttemptNo, executor: ExecutorId, at: Timestamp) -> Attempt {
         intent_at: at,
         send_deadline_at: at + Duration::from_secs(10),
         resolved_at: None,
+        request_ended_at: None,
         rejection: None,
         decision: None,
     }

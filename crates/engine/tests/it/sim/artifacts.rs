@@ -39,6 +39,11 @@ impl Bucket {
         self.objects().get(key).map(|(bytes, _)| bytes.clone())
     }
 
+    /// Everything it holds.
+    pub fn keys(&self) -> Vec<ArtifactKey> {
+        self.objects().keys().cloned().collect()
+    }
+
     fn fails(&self) -> Result<(), ArtifactError> {
         match self.faults.strikes(Fault::ArtifactErrors) {
             true => Err(ArtifactError::Other("simulated".into())),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use longtake_core::provider::{CancelSupport, ChargedOn, Idempotency, Lookup, ProviderProfile};
-use longtake_engine::OnUnknown;
+use longtake_engine::{EngineConfig, OnUnknown};
 
 use super::SimRandom;
 use super::clock::secs;
@@ -49,6 +49,8 @@ pub struct Options {
     /// How long faults last.
     pub phase_1: Duration,
     pub faults: FaultSet,
+    /// What a scripted test sets otherwise.
+    pub tune: fn(&mut EngineConfig),
 }
 
 /// How long a job may be missing from the provider's list; declared, and kept to.
@@ -87,6 +89,7 @@ impl Options {
             faults: FaultSet::random(&random),
             per_minute: random.chance(300).then(|| random.between(2, 30) as u32),
             projects: random.between(1, 3) as usize,
+            tune: |_| {},
         };
         if options.faults.has(Fault::ClockSkew) {
             options.watch_limit += 2 * LONGEST_SKEW; // a limit of days, which a clock an hour off does not touch

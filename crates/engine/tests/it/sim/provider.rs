@@ -44,6 +44,8 @@ pub enum Fate {
     RateLimited,
     /// Answered after so many seconds.
     Slow(u64),
+    /// The sender is stopped for so many seconds just before its first byte, and sends when it goes on.
+    Stopped(u64),
     /// The sender dies before its first byte, or right after its last.
     CrashBefore,
     CrashAfter,
@@ -104,9 +106,13 @@ async fn travel(
             vendor.accept(account, &request);
             Err(unknown("502 from a proxy"))
         }
-        Fate::Answered | Fate::CrashAfter | Fate::Slow(_) | Fate::Late | Fate::Rejected | Fate::AccountRefused => {
-            Ok(vendor.accept(account, &request))
-        }
+        Fate::Answered
+        | Fate::CrashAfter
+        | Fate::Slow(_)
+        | Fate::Stopped(_)
+        | Fate::Late
+        | Fate::Rejected
+        | Fate::AccountRefused => Ok(vendor.accept(account, &request)),
     };
     pause(vendor.travel()).await;
     if matches!(fate, Fate::Dropped | Fate::Lost) && silence {
@@ -170,6 +176,10 @@ impl Provider for Line {
         self.note("submit", &what, &fate);
         if fate == Fate::NotSent {
             return self.back(Err(ProviderError::NotSent { source: "connection refused".into() })).await;
+        }
+        if let Fate::Stopped(seconds) = fate {
+            self.gate.freeze_for(secs(seconds));
+            self.gate.pass().await;
         }
         if fate == Fate::CrashBefore {
             self.gate.kill();

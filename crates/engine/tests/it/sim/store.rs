@@ -13,6 +13,7 @@ use longtake_core::feed::{FeedCursor, FeedEvent, FeedPage, Tail};
 use longtake_core::id::{AccountId, ExecutorId, Fence, JobId, PoolId, ProjectId, ProviderJobId};
 use longtake_core::memory_store::MemoryStore;
 use longtake_core::request::VideoRequest;
+use longtake_core::retention::{Expired, Retention};
 use longtake_core::store::{
     ApiKey, Beat, Claim, CommandResult, CommitListener, CreateResult, EvidenceRecord, ExecutorInfo, ExecutorRow, Job,
     ListFilter, NewJob, OpenAttempt, OpenResult, Page, Release, Resolution, StepCommit, StepInput, StepResult, Store,
@@ -484,6 +485,17 @@ impl Store for StoreHandle {
 
     async fn referenced(&self, keys: Vec<ArtifactKey>) -> Result<Vec<bool>, StoreError> {
         self.run("referenced", Kind::Read, self.rows().referenced(keys)).await
+    }
+
+    async fn expire(&self, policy: &Retention, limit: usize) -> Result<Expired, StoreError> {
+        self.run("expire", Kind::Write, async {
+            let expired = self.rows().expire(policy, limit).await?;
+            if expired.jobs + expired.events > 0 || !expired.artifacts.is_empty() {
+                self.note(format_args!("expires {expired:?}"));
+            }
+            Ok(expired)
+        })
+        .await
     }
 
     async fn register_accounts(&self, accounts: Vec<(String, String)>) -> Result<Vec<AccountId>, StoreError> {

@@ -8,7 +8,7 @@ use longtake_core::limits::Limits;
 use longtake_core::memory_store::MemoryStore;
 use longtake_core::route::Route;
 use longtake_core::store::{CommitListener, ProcessInfo, Store};
-use longtake_engine::{AccountEntry, Creates, Engine, EngineConfig, Parts};
+use longtake_engine::{AccountEntry, Creates, Engine, EngineConfig, EngineMetrics, Parts};
 
 use super::SimRandom;
 use super::artifacts::{Bucket, BucketHandle, SimProbe};
@@ -71,7 +71,7 @@ impl World {
         }
         let database = Arc::new(Database::new(rows, faults.clone(), trace.clone(), vendor.clone(), options.seed));
         let bucket = Arc::new(Bucket::new(faults.clone(), trace.clone(), clock.clone()));
-        let config = EngineConfig {
+        let mut config = EngineConfig {
             look_interval: secs(10),
             ttl: secs(30),
             beat: secs(6),
@@ -85,6 +85,7 @@ impl World {
             sweep_age: secs(3_600),
             ..EngineConfig::default()
         };
+        (options.tune)(&mut config);
         Arc::new(Self {
             processes: Mutex::new((0..options.engines).map(|_| None).collect()),
             starts: SimRandom::stream(options.seed, 99),
@@ -250,6 +251,11 @@ impl World {
         let order = (0..processes.len()).map(|n| (place + n) % processes.len());
         let mut engines = order.filter_map(|place| processes[place].as_ref()?.engine.as_ref());
         engines.next().map(|engine| engine.creates().clone())
+    }
+
+    /// What the process in this place counted.
+    pub fn metrics(&self, place: usize) -> Option<Arc<EngineMetrics>> {
+        Some(self.processes()[place].as_ref()?.engine.as_ref()?.metrics().clone())
     }
 
     /// Every process stops dead.
