@@ -85,8 +85,8 @@ impl Default for PostgresTuning {
 /// The store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The URL names no store of this version.
-    #[error("{url} names no store: this version has SQLite only; write sqlite:PATH")]
+    /// The URL names no store.
+    #[error("{url} names no store that opens here: write sqlite:PATH or postgres://HOST/DATABASE")]
     Unsupported {
         /// As it was given, without credentials.
         url: String,

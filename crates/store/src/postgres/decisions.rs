@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use longtake_core::ablation::{Rule, is_off};
 use longtake_core::apply::{Input, apply, apply_late};
-use longtake_core::attempt::{Attempt, Evidence, Merge, merge};
+use longtake_core::attempt::{Attempt, Evidence, Merge};
 use longtake_core::failpoint;
 use longtake_core::id::{AttemptNo, ExecutorId, JobId, ProviderJobId};
 use longtake_core::record::Record;
@@ -140,7 +140,7 @@ fn record_evidence(picture: &mut Picture, item: EvidenceRecord, claimed: bool) {
     let Some(rows) = picture.job(item.job) else { return };
     let Some(attempt) = rows.attempts.get(&item.attempt).cloned() else { return };
     let record = rows.full_record();
-    if !item.concerns(&attempt) || (is_off(Rule::R5) && is_late(picture, &record, &attempt)) {
+    if is_off(Rule::R5) && is_late(picture, &record, &attempt) {
         return;
     }
     let claimed = match &item.evidence {
@@ -149,7 +149,7 @@ fn record_evidence(picture: &mut Picture, item: EvidenceRecord, claimed: bool) {
         }
         Evidence::NotAccepted(_) | Evidence::Unknown => false,
     };
-    match merge(&record, &attempt, &item.evidence, claimed, picture.now) {
+    match item.merge(&record, &attempt, claimed, picture.now) {
         Merge::Unchanged => return,
         Merge::Changed { attempt, watch } => {
             picture.save_attempt(item.job, attempt);

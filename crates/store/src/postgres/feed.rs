@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use longtake_core::feed::{FeedCursor, FeedEvent, FeedPage, Tail};
 use longtake_core::id::{JobId, ProjectId, Random};
+use longtake_core::store::StoreError;
 use longtake_core::time::Timestamp;
 use tokio_postgres::Row;
 
@@ -23,9 +24,10 @@ pub(super) const TAIL_INTERVAL: Duration = Duration::from_millis(50);
 /// Of the lock under which the history gets its name.
 const BEGIN: &str = "begin; select pg_advisory_xact_lock(7811040931); set local statement_timeout = 0";
 
+/// Statements of [`epoch`].
+pub(super) const EPOCH: &[&str] = &[sql::FEED_EPOCH, sql::FEED_EPOCH_SET, sql::FEED_RESTART, sql::FEED_FLOORS_FORGET];
 /// Statements of a page.
-pub(super) const FEED: &[&str] =
-    &[sql::FEED_PAGE, sql::FEED_END, sql::FEED_LAST, sql::FEED_NEIGHBOURS, sql::TAIL_BEGIN];
+pub(super) const FEED: &[&str] = &[sql::FEED_PAGE, sql::FEED_END, sql::FEED_NEIGHBOURS, sql::TAIL_BEGIN];
 /// Statements of a tail.
 pub(super) const TAIL: &[&str] = &[sql::TAIL_SNAPSHOT, sql::TAIL_CURSOR, sql::FEED_NEIGHBOURS, sql::TAIL_BEGIN];
 
@@ -67,22 +69,24 @@ pub(super) async fn epoch(session: &Session, random: &dyn Random) -> Result<u64,
     if moved > 0 {
         tracing::warn!(events = moved, "the database was copied from another cluster: cursors of the feed begin anew");
     }
+    session.run(sql::FEED_FLOORS_FORGET, &[]).await?;
     session.commit_with(session.run(sql::FEED_EPOCH_SET, &[&format!("{epoch:x}"), &cluster])).await?;
     Ok(epoch)
 }
 
-/// Settled events behind a cursor; `None` if it is not of this history. Without one: nothing, and the cursor of now.
+/// Settled events behind a cursor; `Cursor` if it is not of this history, `CursorExpired` where some behind it were
+/// removed. Without one: nothing, and the cursor of now.
 pub(super) async fn feed(
     session: &Session,
     epoch: u64,
     project: Option<ProjectId>,
     after: Option<FeedCursor>,
     limit: usize,
-) -> Result<Option<FeedPage>, Failure> {
+) -> Result<Result<FeedPage, StoreError>, Failure> {
     let Some(after) = after else {
         let row = session.row(sql::TAIL_BEGIN, &[&None::<i64>]).await?.ok_or_else(|| unreadable("no answer"))?;
         let next = settled(&row, epoch, START)?;
-        return Ok(Some(FeedPage { events: Vec::new(), next, caught_up: true }));
+        return Ok(Ok(FeedPage { events: Vec::new(), next, caught_up: true }));
     };
     let limit = limit.clamp(1, FeedPage::MAX_EVENTS);
     let (xid, seq) = (after.xid.to_string(), bound(after.seq));
@@ -91,32 +95,51 @@ pub(super) async fn feed(
     let ends = rows.first().ok_or_else(|| unreadable("no answer"))?;
     let (low, high) = (transaction(ends, 0)?, transaction(ends, 1)?);
     if after.epoch != epoch || after.xid > high {
-        return Ok(None);
+        return Ok(Err(StoreError::Cursor));
     }
+    if get(ends, 11)? {
+        return Ok(Err(StoreError::CursorExpired));
+    }
+    let removals: Option<String> = get(ends, 12)?;
     let page: Vec<Placed> =
         rows.iter().map(|row| placed(row, 2, Some(10))).filter_map(Result::transpose).collect::<Result<_>>()?;
-    let (next, caught_up) = match page.last() {
-        Some(last) if page.len() == limit => (FeedCursor { epoch, xid: last.xid, seq: last.seq }, false),
-        _ => end_of_scan(session, after, project.is_some(), low).await?,
+    let told = page.last().map_or(after, |last| FeedCursor { epoch, xid: last.xid, seq: last.seq });
+    let (next, caught_up) = if page.len() == limit {
+        (told, false)
+    } else {
+        // Where events went between the two statements, the second one counts others than the first: the next page tells.
+        let end = end_of_scan(session, after, project.is_some(), low, removals).await?;
+        end.map_or((told, false), |(end, caught_up)| (end.max(told), caught_up))
     };
-    Ok(Some(FeedPage { events: in_order(session, epoch, after, page).await?, next, caught_up }))
+    Ok(Ok(FeedPage { events: in_order(session, epoch, after, page).await?, next, caught_up }))
 }
 
-/// How far a page got that holds fewer than asked for, and whether there is no more below the horizon.
+/// How far a page got that holds fewer than asked for, and whether there is no more below the horizon. `None` where events
+/// were removed since.
 async fn end_of_scan(
     session: &Session,
     after: FeedCursor,
     passes_over: bool,
     low: u64,
-) -> Result<(FeedCursor, bool), Failure> {
+    removals: Option<String>,
+) -> Result<Option<(FeedCursor, bool)>, Failure> {
     let (xid, seq, low, most) =
         (after.xid.to_string(), bound(after.seq), low.to_string(), count(FeedPage::MAX_SCAN - 1));
-    if passes_over && let Some(row) = session.row(sql::FEED_END, &[&xid, &seq, &low, &most]).await? {
-        return Ok((FeedCursor { epoch: after.epoch, xid: transaction(&row, 0)?, seq: number(&row, 1)? }, false));
+    let row = session.row(sql::FEED_END, &[&xid, &seq, &low, &most, &passes_over]).await?;
+    let row = row.ok_or_else(|| unreadable("no answer"))?;
+    if get::<Option<String>>(&row, 0)? != removals {
+        return Ok(None);
     }
-    let last = session.row(sql::FEED_LAST, &[&low]).await?;
-    let last = last.map(|row| Ok(FeedCursor { epoch: after.epoch, xid: transaction(&row, 0)?, seq: number(&row, 1)? }));
-    Ok((last.transpose().map_err(Failure::Unreadable)?.map_or(after, |last| last.max(after)), true))
+    let place = |first: usize| -> Result<Option<FeedCursor>> {
+        if get::<Option<&str>>(&row, first)?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(FeedCursor { epoch: after.epoch, xid: transaction(&row, first)?, seq: number(&row, first + 1)? }))
+    };
+    if let Some(end) = place(1)? {
+        return Ok(Some((end, false)));
+    }
+    Ok(Some((place(3)?.map_or(after, |last| last.max(after)), true)))
 }
 
 /// Each event with the cursor behind it. One that stands before an earlier one of its job comes with that, behind it.

@@ -41,10 +41,39 @@ pub(super) struct Later {
 }
 
 /// All of them.
-pub(super) const MIGRATIONS: &[Migration] =
-    &[Migration { number: 1, name: "jobs", sql: include_str!("../../migrations/postgres/0001_jobs.sql"), oldest: 1 }];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, name: "jobs", sql: include_str!("../../migrations/postgres/0001_jobs.sql"), oldest: 1 },
+    Migration {
+        number: 2,
+        name: "retention",
+        sql: include_str!("../../migrations/postgres/0002_retention.sql"),
+        oldest: 1,
+    },
+    Migration {
+        number: 3,
+        name: "request_ended",
+        sql: include_str!("../../migrations/postgres/0003_request_ended.sql"),
+        oldest: 1,
+    },
+    Migration {
+        number: 4,
+        name: "take_queued",
+        sql: include_str!("../../migrations/postgres/0004_take_queued.sql"),
+        oldest: 1,
+    },
+];
 /// All of the slow ones.
-pub(super) const LATER: &[Later] = &[];
+pub(super) const LATER: &[Later] = &[Later {
+    number: 1,
+    name: "idem_job",
+    // The one of a small database was made by its migration, and stays.
+    undo: "do $$ begin
+               if exists (select from pg_index where indexrelid = to_regclass('idem_job') and not indisvalid) then
+                   drop index idem_job;
+               end if;
+           end $$",
+    sql: include_str!("../../migrations/postgres/later/0001_idem_job.sql"),
+}];
 
 /// Names of the advisory locks; no other program's, with some luck.
 const LOCK: i64 = 0x6c6f_6e67_7461_6b65;

@@ -10,6 +10,7 @@ mod commands;
 mod connect;
 mod create;
 mod decisions;
+mod expire;
 mod feed;
 mod hint;
 mod history;
@@ -42,6 +43,7 @@ use longtake_core::event::JobEvent;
 use longtake_core::feed::{FeedCursor, FeedEvent, FeedPage, Tail};
 use longtake_core::id::{AccountId, ExecutorId, Fence, JobId, PoolId, ProjectId, ProviderJobId, Random};
 use longtake_core::request::VideoRequest;
+use longtake_core::retention::{Expired, Retention};
 use longtake_core::store::{
     ApiKey, Beat, Claim, CommandResult, CommitListener, CreateResult, EvidenceRecord, ExecutorInfo, ExecutorRow, Job,
     ListFilter, NewJob, OpenAttempt, OpenResult, Page, ProcessInfo, Release, Resolution, StepCommit, StepResult, Store,
@@ -279,7 +281,7 @@ impl Store for PostgresStore {
         after: Option<FeedCursor>,
         limit: usize,
     ) -> Result<FeedPage, StoreError> {
-        repeated!(self, self.try_feed(project, after, limit))?.ok_or(StoreError::Cursor)
+        repeated!(self, self.try_feed(project, after, limit))?
     }
 
     async fn tail(&self, after: Option<Tail>) -> Result<(Vec<FeedEvent>, Tail), StoreError> {
@@ -300,6 +302,10 @@ impl Store for PostgresStore {
 
     async fn referenced(&self, keys: Vec<ArtifactKey>) -> Result<Vec<bool>, StoreError> {
         Ok(repeated!(self, self.try_referenced(&keys))?)
+    }
+
+    async fn expire(&self, policy: &Retention, limit: usize) -> Result<Expired, StoreError> {
+        Ok(repeated!(self, self.try_expire(policy, limit))?)
     }
 
     async fn register_accounts(&self, accounts: Vec<(String, String)>) -> Result<Vec<AccountId>, StoreError> {

@@ -53,8 +53,7 @@ impl PostgresStore {
         let failed = |failure: Failure| OpenError::Postgres(format!("{failure:?}"));
         let injected = injected(&tuning, &clock);
         let lease = pool.lease().await.map_err(failed)?;
-        let queries: &[&[&str]] = &[HOUSEKEEPING, &[sql::FEED_EPOCH, sql::FEED_EPOCH_SET, sql::FEED_RESTART]];
-        let session = Session::new(lease, &queries.concat()).await.map_err(failed)?;
+        let session = Session::new(lease, &[HOUSEKEEPING, feed::EPOCH].concat()).await.map_err(failed)?;
         let now = injected.as_ref().map(|clock| clock.now().as_micros());
         partitions::ensure(&session, now).await.map_err(failed)?;
         let epoch = feed::epoch(&session, random.as_ref()).await.map_err(failed)?;

@@ -25,11 +25,8 @@ impl PostgresStore {
         let session = self.session(&[queries]).await?;
         let now = self.bound_now();
         let ProcessInfo { host, boot_id, pid_namespace, pid, started_ticks } = &info.process;
-        let gone = gone(&session, &info.process, now).await?;
-        if !gone.is_empty() {
-            session.run_alone(sql::EXECUTORS_GONE, &[&gone, &now]).await?;
-            tracing::info!(?gone, "processes of executors of this host are gone");
-        }
+        let gone = gone(&session, sql::EXECUTORS_OF_HOST, &info.process, now).await?;
+        note_gone(&session, &gone, now).await?;
         let ttl = micros(info.ttl);
         let values: [&(dyn ToSql + Sync); 7] = [host, boot_id, pid_namespace, pid, started_ticks, &ttl, &now];
         let row = session.run_alone(sql::EXECUTOR_INSERT, &values).await?.into_iter().next();
@@ -71,8 +68,14 @@ impl PostgresStore {
     /// whether there is anything to be acquired now.
     pub(super) async fn try_reap(&self, limit: usize) -> Result<(usize, bool), Failure> {
         let queries: &[&str] = &[sql::REAP_LOOK, sql::REAP_BEGIN, sql::REAP_SILENT, sql::REAP_ROWS, sql::REAP_STRAYS];
-        let session = self.session(&[queries]).await?;
-        let look = session.row(sql::REAP_LOOK, &[&self.bound_now(), &STRAY_AFTER_US]).await?;
+        let session = self.session(&[queries, &[sql::EXECUTORS_SILENT, sql::EXECUTORS_GONE]]).await?;
+        let now = self.bound_now();
+        let (look, noticed) = futures::join!(
+            async { session.row(sql::REAP_LOOK, &[&now, &STRAY_AFTER_US]).await },
+            self.notice_the_dead(&session, now)
+        );
+        noticed?;
+        let look = look?;
         if !look.map_or(Ok(false), |row| get(&row, 0))? {
             return Ok((0, false));
         }
@@ -100,6 +103,14 @@ impl PostgresStore {
             tracing::warn!(silent, "gave up {silent} executors that were silent for longer than their ttl");
         }
         Ok((usize::try_from(rows).unwrap_or(usize::MAX), rows + strays > 0))
+    }
+
+    /// Notes of silent incarnations of this very host that their processes are gone, as a new incarnation does when it
+    /// begins: after a crash of one process of many, nobody has to be started for that.
+    async fn notice_the_dead(&self, session: &Session, now: Option<i64>) -> Result<(), Failure> {
+        let Some(here) = self.process() else { return Ok(()) };
+        let gone = gone(session, sql::EXECUTORS_SILENT, &here, now).await?;
+        note_gone(session, &gone, now).await
     }
 
     /// Whether the process behind an incarnation provably sends no more. A new proof is kept.
@@ -177,9 +188,22 @@ impl PostgresStore {
     }
 }
 
-/// Incarnations of the host of `here` whose processes are provably gone.
-async fn gone(session: &Session, here: &ProcessInfo, now: Option<i64>) -> Result<Vec<i64>, Failure> {
-    let rows = session.rows(sql::EXECUTORS_OF_HOST, &[&here.host, &now, &MAX_OF_HOST]).await?;
+async fn note_gone(session: &Session, gone: &[i64], now: Option<i64>) -> Result<(), Failure> {
+    if !gone.is_empty() {
+        session.run_alone(sql::EXECUTORS_GONE, &[&gone, &now]).await?;
+        tracing::info!(?gone, "processes of executors of this host are gone");
+    }
+    Ok(())
+}
+
+/// Incarnations of the host of `here` whose processes are provably gone, of those that a query tells of.
+async fn gone(
+    session: &Session,
+    query: &'static str,
+    here: &ProcessInfo,
+    now: Option<i64>,
+) -> Result<Vec<i64>, Failure> {
+    let rows = session.rows(query, &[&here.host, &now, &MAX_OF_HOST]).await?;
     let mut gone = Vec::new();
     for row in &rows {
         if is_gone(here, &process_from(row, 1)?, get(row, 6)?) {

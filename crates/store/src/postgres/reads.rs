@@ -9,7 +9,7 @@ use longtake_core::event::JobEvent;
 use longtake_core::feed::{FeedCursor, FeedEvent, FeedPage, Tail};
 use longtake_core::id::{AccountId, ExecutorId, JobId, ProjectId, ProviderJobId};
 use longtake_core::request::VideoRequest;
-use longtake_core::store::{Claim, Job, ListFilter, Page, StoreStats, Timeline, WorkKey};
+use longtake_core::store::{Claim, Job, ListFilter, Page, StoreError, StoreStats, Timeline, WorkKey};
 use longtake_core::time::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -87,13 +87,13 @@ impl PostgresStore {
         Ok(rows.iter().map(|row| event_from(row, 0, job)).collect::<Read<_>>()?)
     }
 
-    /// A page of the feed; `None` for a cursor of another history.
+    /// A page of the feed, or why the cursor is refused.
     pub(super) async fn try_feed(
         &self,
         project: Option<ProjectId>,
         after: Option<FeedCursor>,
         limit: usize,
-    ) -> Result<Option<FeedPage>, Failure> {
+    ) -> Result<Result<FeedPage, StoreError>, Failure> {
         let session = self.session(&[feed::FEED]).await?;
         feed::feed(&session, self.epoch, project, after, limit).await
     }
@@ -142,9 +142,7 @@ impl PostgresStore {
     /// Outputs, pictures derived from them, and input images of jobs that are not hidden.
     pub(super) async fn try_referenced(&self, keys: &[ArtifactKey]) -> Result<Vec<bool>, Failure> {
         let session = self.session(&[&[sql::REFERENCED]]).await?;
-        let origins: Vec<&str> = keys.iter().map(|key| origin(key.as_str())).collect();
-        let keys: Vec<&str> = keys.iter().map(ArtifactKey::as_str).collect();
-        flags(&session.rows(sql::REFERENCED, &[&keys, &origins]).await?)
+        referenced(&session, keys).await
     }
 
     /// Which provider jobs some attempt or orphan of the account has.
@@ -243,6 +241,13 @@ async fn fitting(
         stretch = SCAN_ROUND;
     }
     Ok(ids)
+}
+
+/// Which objects a row refers to.
+pub(super) async fn referenced(session: &Session, keys: &[ArtifactKey]) -> Result<Vec<bool>, Failure> {
+    let origins: Vec<&str> = keys.iter().map(|key| origin(key.as_str())).collect();
+    let keys: Vec<&str> = keys.iter().map(ArtifactKey::as_str).collect();
+    flags(&session.rows(sql::REFERENCED, &[&keys, &origins]).await?)
 }
 
 fn flags(rows: &[Row]) -> Result<Vec<bool>, Failure> {

@@ -211,6 +211,7 @@ fn attempt_columns(attempts: &[(JobId, &Attempt)]) -> Vec<Value> {
         |(_, attempt)| attempt.rejection.as_ref().and_then(|rejection| rejection.retry_after).map(micros),
         |(_, attempt)| attempt.decision.as_ref().map(|decision| decision.verdict as i16),
         |(_, attempt)| attempt.decision.as_ref().map(|decision| text(&decision.by)),
+        |(_, attempt)| attempt.request_ended_at.map(Timestamp::as_micros),
     ]
 }
 

@@ -33,6 +33,8 @@ pub(super) enum Failure {
     Unreadable(Unreadable),
     /// There is no connection.
     Unavailable(BoxError),
+    /// What the call had found was removed by retention before it could be read.
+    Removed,
 }
 
 impl From<tokio_postgres::Error> for Failure {
@@ -50,7 +52,7 @@ impl From<Unreadable> for Failure {
 impl Failure {
     /// Rolled back because of what others did at the same time, or never begun: the same call may do better.
     pub fn is_passing(&self) -> bool {
-        let Self::Database(error) = self else { return false };
+        let Self::Database(error) = self else { return matches!(self, Self::Removed) };
         match error.code() {
             Some(code) => {
                 let others = [
@@ -95,6 +97,7 @@ impl From<Failure> for StoreError {
             Failure::Database(error) => Self::Failed(error.into()),
             Failure::Unreadable(error) => Self::Failed(error.into()),
             Failure::Unavailable(error) => Self::Failed(error),
+            Failure::Removed => Self::Failed("it was removed meanwhile".into()),
         }
     }
 }

@@ -105,12 +105,12 @@ pub(crate) const fn kind_number(kind: WorkKind) -> i64 {
 
 /// Owner and fence, behind a record.
 pub(crate) fn ownership(row: &Row<'_>) -> Result<(Option<ExecutorId>, Fence), Error> {
-    Ok((row.get::<_, Option<i64>>(35)?.map(ExecutorId), Fence(row.get(36)?)))
+    Ok((row.get::<_, Option<i64>>(36)?.map(ExecutorId), Fence(row.get(37)?)))
 }
 
 /// Whether the job is hidden, behind a record.
 pub(crate) fn is_hidden(row: &Row<'_>) -> Result<bool, Error> {
-    row.get(35)
+    row.get(36)
 }
 
 /// A failure from its two columns.
@@ -187,7 +187,7 @@ pub(crate) fn provider_job(text: &str) -> Result<ProviderJobId> {
     ProviderJobId::new(text).ok_or_else(|| unreadable("an impossible provider job"))
 }
 
-/// Seventeen columns from `first` on.
+/// Eighteen columns from `first` on.
 pub(crate) fn attempt_from(row: &Row<'_>, first: usize) -> Result<Attempt, Error> {
     let rejection = match failure_or_none(row, first + 11)? {
         None => None,
@@ -216,6 +216,7 @@ pub(crate) fn attempt_from(row: &Row<'_>, first: usize) -> Result<Attempt, Error
         intent_at: time(row, first + 8)?,
         send_deadline_at: time(row, first + 9)?,
         resolved_at: time_or_none(row, first + 10)?,
+        request_ended_at: time_or_none(row, first + 17)?,
         rejection,
         decision,
     })

@@ -19,7 +19,7 @@ use super::{Result, call_from, duration, failure, provider_job, request_from, sn
 /// Columns of a record before those of its latest attempt.
 const RECORD: usize = 18;
 /// Columns of an attempt.
-const ATTEMPT: usize = 17;
+const ATTEMPT: usize = 18;
 
 /// One column.
 pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T> {
@@ -113,7 +113,7 @@ fn attempt_or_none(row: &Row, first: usize) -> Result<Option<Attempt>> {
     if get::<Option<i32>>(row, first)?.is_some() { attempt_from(row, first).map(Some) } else { Ok(None) }
 }
 
-/// Seventeen columns from `first` on.
+/// Eighteen columns from `first` on.
 pub(crate) fn attempt_from(row: &Row, first: usize) -> Result<Attempt> {
     let rejection = match failure_or_none(row, first + 11)? {
         None => None,
@@ -142,6 +142,7 @@ pub(crate) fn attempt_from(row: &Row, first: usize) -> Result<Attempt> {
         intent_at: time(row, first + 8)?,
         send_deadline_at: time(row, first + 9)?,
         resolved_at: time_or_none(row, first + 10)?,
+        request_ended_at: time_or_none(row, first + 17)?,
         rejection,
         decision,
     })

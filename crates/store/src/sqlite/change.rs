@@ -134,6 +134,7 @@ impl Change<'_> {
                 rejection.and_then(|rejection| rejection.retry_after).map(micros),
                 attempt.decision.as_ref().map(|decision| decision.verdict as i16),
                 attempt.decision.as_ref().map(|decision| &*decision.by),
+                attempt.request_ended_at.map(Timestamp::as_micros),
             ],
         )?;
         if known == 1 { Ok(()) } else { Err(corrupt("an attempt that is not there")) }

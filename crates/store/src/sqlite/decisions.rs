@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use longtake_core::ablation::{Rule, is_off};
 use longtake_core::apply::{Input, apply, apply_late};
-use longtake_core::attempt::{Attempt, Evidence, Merge, merge};
+use longtake_core::attempt::{Attempt, Evidence, Merge};
 use longtake_core::id::{AccountId, ExecutorId, PoolId};
 use longtake_core::limits::{AttemptLimits, Pace};
 use longtake_core::record::Record;
@@ -166,7 +166,7 @@ impl Change<'_> {
     pub fn record_evidence(&mut self, item: &EvidenceRecord) -> Result<()> {
         let Some((record, _)) = load::record(self.connection, item.job)? else { return Ok(()) };
         let Some(attempt) = load::attempt(self.connection, item.job, item.attempt)? else { return Ok(()) };
-        if !item.concerns(&attempt) || (is_off(Rule::R5) && self.is_late(&record, &attempt)?) {
+        if is_off(Rule::R5) && self.is_late(&record, &attempt)? {
             return Ok(());
         }
         let claimed = match &item.evidence {
@@ -176,7 +176,7 @@ impl Change<'_> {
             }
             Evidence::NotAccepted(_) | Evidence::Unknown => false,
         };
-        match merge(&record, &attempt, &item.evidence, claimed, self.now) {
+        match item.merge(&record, &attempt, claimed, self.now) {
             Merge::Unchanged => return Ok(()),
             Merge::Changed { attempt, watch } => {
                 self.save_attempt(item.job, &attempt)?;

@@ -2,6 +2,7 @@
 
 use longtake_core::feed::{FeedCursor, FeedEvent, FeedPage, Tail};
 use longtake_core::id::{ProjectId, Random};
+use longtake_core::store::StoreError;
 use rusqlite::{Connection, Result, Row, params};
 
 use super::{load, sql};
@@ -9,6 +10,8 @@ use crate::rows::{corrupt, event_from, job_id, signed};
 
 /// The key of the history's name in `meta`.
 const EPOCH: &str = "feed_epoch";
+/// The number under which the floor of the whole feed is noted.
+const ALL_PROJECTS: i64 = 0;
 
 /// The name of this database's history, made when it is first opened: cursors of another one are refused.
 pub(super) fn epoch(connection: &Connection, random: &dyn Random) -> Result<u64> {
@@ -20,19 +23,22 @@ pub(super) fn epoch(connection: &Connection, random: &dyn Random) -> Result<u64>
     Ok(epoch)
 }
 
-/// Events behind a cursor; `None` if it is not of this history. Without one: nothing, and the cursor of now.
+/// Events behind a cursor, or why it is refused. Without one: nothing, and the cursor of now.
 pub(super) fn feed(
     connection: &Connection,
     epoch: u64,
     project: Option<ProjectId>,
     after: Option<FeedCursor>,
     limit: usize,
-) -> Result<Option<FeedPage>> {
+) -> Result<Result<FeedPage, StoreError>> {
     let last = last(connection)?;
     let Some(after) = after else {
-        return Ok(Some(FeedPage { events: Vec::new(), next: cursor(epoch, last), caught_up: true }));
+        return Ok(Ok(FeedPage { events: Vec::new(), next: cursor(epoch, last), caught_up: true }));
     };
-    let Some(after) = place(after, epoch, last) else { return Ok(None) };
+    let Some(after) = place(after, epoch, last) else { return Ok(Err(StoreError::Cursor)) };
+    if after < floor(connection, project)? {
+        return Ok(Err(StoreError::CursorExpired));
+    }
     let limit = limit.clamp(1, FeedPage::MAX_EVENTS);
     let border = params![after, load::limit_of(FeedPage::MAX_SCAN - 1)];
     let border: Option<i64> = load::first(connection, sql::FEED_END, border, |row| row.get(0))?;
@@ -43,7 +49,7 @@ pub(super) fn feed(
         _ => end,
     };
     let events = events.into_iter().map(|(seq, event)| (cursor(epoch, seq), event)).collect();
-    Ok(Some(FeedPage { events, next: cursor(epoch, next), caught_up: next == last }))
+    Ok(Ok(FeedPage { events, next: cursor(epoch, next), caught_up: next == last }))
 }
 
 /// What was committed since the last call; `None` if its note is not of this history. At most as much as a tail tells:
@@ -86,6 +92,12 @@ fn feed_event(row: &Row<'_>) -> Result<(i64, FeedEvent)> {
 /// There is no row before the first event.
 fn last(connection: &Connection) -> Result<i64> {
     Ok(load::first(connection, sql::FEED_LAST, [], |row| row.get(0))?.unwrap_or(0))
+}
+
+/// The newest event of the project, or of any, that retention removed.
+fn floor(connection: &Connection, project: Option<ProjectId>) -> Result<i64> {
+    let of = project.map_or(ALL_PROJECTS, |project| project.0);
+    Ok(load::first(connection, sql::FEED_FLOOR, [of], |row| row.get(0))?.unwrap_or(0))
 }
 
 fn cursor(epoch: u64, seq: i64) -> FeedCursor {

@@ -3,13 +3,14 @@
 //! `writer` owns the only connection that writes; `readers` answer point reads beside it; an operation (`change`
 //! and its verbs) loads, applies longtake-core's rules and saves. The exclusive lock on the data directory is the proof
 //! that executors of earlier processes send no more, so there is nothing to reap and no beat to write.
-//! Absent: many processes, webhooks, retention.
+//! Absent: many processes, webhooks.
 
 mod acquire;
 mod change;
 mod checkpoint;
 mod commands;
 mod decisions;
+mod expire;
 mod feed;
 mod load;
 pub mod open;
@@ -31,6 +32,7 @@ use longtake_core::event::JobEvent;
 use longtake_core::feed::{FeedCursor, FeedEvent, FeedPage, Tail};
 use longtake_core::id::{AccountId, ExecutorId, Fence, JobId, PoolId, ProjectId, ProviderJobId};
 use longtake_core::request::VideoRequest;
+use longtake_core::retention::{Expired, Retention};
 use longtake_core::store::{
     ApiKey, Beat, Claim, CommandResult, CommitListener, CreateResult, EvidenceRecord, ExecutorInfo, ExecutorRow, Job,
     ListFilter, NewJob, OpenAttempt, OpenResult, Page, Release, Resolution, StepCommit, StepResult, Store, StoreError,
@@ -269,8 +271,7 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<FeedPage, StoreError> {
         let epoch = self.epoch;
-        let page = self.readers.read(move |connection| feed::feed(connection, epoch, project, after, limit)).await?;
-        page.ok_or(StoreError::Cursor)
+        self.readers.read(move |connection| feed::feed(connection, epoch, project, after, limit)).await?
     }
 
     async fn tail(&self, after: Option<Tail>) -> Result<(Vec<FeedEvent>, Tail), StoreError> {
@@ -290,6 +291,11 @@ impl Store for SqliteStore {
 
     async fn referenced(&self, keys: Vec<ArtifactKey>) -> Result<Vec<bool>, StoreError> {
         self.readers.read(move |connection| reads::referenced(connection, &keys)).await
+    }
+
+    async fn expire(&self, policy: &Retention, limit: usize) -> Result<Expired, StoreError> {
+        let policy = policy.clone();
+        self.writer.write(Kind::Other, move |change| change.expire(&policy, limit)).await
     }
 
     async fn register_accounts(&self, accounts: Vec<(String, String)>) -> Result<Vec<AccountId>, StoreError> {

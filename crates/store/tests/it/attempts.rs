@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use longtake_core::apply::{Input, LateInput};
-use longtake_core::attempt::{AttemptState, Evidence, Retry};
+use longtake_core::attempt::{AttemptState, Evidence, Retry, Sender};
 use longtake_core::event::EventKind;
 use longtake_core::id::{AttemptNo, Nonce, ProviderJobId};
 use longtake_core::limits::AttemptLimits;
 use longtake_core::record::CancelOutcome;
 use longtake_core::state::{JobState, StateName};
-use longtake_core::store::{EvidenceRecord, OpenAttempt, OpenResult, StepInput, StepResult, WorkKind};
+use longtake_core::store::{Claim, EvidenceRecord, OpenAttempt, OpenResult, StepInput, StepResult, WorkKind};
 
 use crate::given::{ACCOUNT, BUDGET, Given, PROJECT, accepted, evidence_of, output, rejected, released, slots, wanted};
 
@@ -208,4 +208,105 @@ pub async fn a_watch_limit_leaves_an_orphan(given: &Given) {
     let stats = given.store.stats().await.unwrap();
     assert_eq!((stats.watched, stats.orphans), (0, 1));
     assert_eq!(given.store.in_flight(ACCOUNT).await.unwrap(), 0);
+}
+
+/// Evidence by the execution that wrote the intent of this claim.
+fn by_its_sender(claim: &Claim, nonce: Option<Nonce>, evidence: Evidence) -> EvidenceRecord {
+    let attempt = claim.record.attempt.as_ref().unwrap();
+    let ended = Some(attempt.sender());
+    EvidenceRecord { nonce, ended, wake: false, ..evidence_of(claim.work.job, attempt.n, evidence) }
+}
+
+pub async fn the_senders_word_that_its_request_ended_is_durable(given: &Given) {
+    let executor = given.executor().await;
+    let claim = given.submitting(executor).await;
+    let said = by_its_sender(&claim, None, Evidence::Unknown);
+    given.store.record_evidence(vec![said.clone()]).await.unwrap();
+    let known = given.attempt(claim.work.job, 1).await;
+    assert_eq!((known.state, known.request_ended_at), (AttemptState::Unknown, Some(given.now())));
+    assert_eq!(given.record(claim.work.job).await.attempt, Some(known.clone()));
+    assert_eq!(given.store.claims(executor, vec![claim.work]).await.unwrap()[0].record.attempt, Some(known.clone()));
+    given.clock.advance(Duration::from_secs(1));
+    given.store.record_evidence(vec![said]).await.unwrap();
+    assert_eq!(given.attempt(claim.work.job, 1).await, known, "the first time counts");
+}
+
+pub async fn nobody_says_for_another_that_its_request_ended(given: &Given) {
+    let (executor, other) = (given.executor().await, given.executor().await);
+    let mut claim = given.submitting(executor).await;
+    let own = claim.record.attempt.as_ref().unwrap().sender();
+    given.step(executor, &mut claim, Input::TakenOver).await;
+    let strangers =
+        [None, Some(Sender { executor: other, ..own }), Some(Sender { nonce: Nonce(own.nonce.0 + 1), ..own })];
+    for ended in strangers {
+        let said = EvidenceRecord { ended, ..evidence_of(claim.work.job, AttemptNo(1), Evidence::Unknown) };
+        given.store.record_evidence(vec![said]).await.unwrap();
+    }
+    let known = given.attempt(claim.work.job, 1).await;
+    assert_eq!((known.state, known.request_ended_at), (AttemptState::Unknown, None));
+}
+
+pub async fn the_senders_word_comes_late_and_wakes_the_owner(given: &Given) {
+    let (executor, other) = (given.executor().await, given.executor().await);
+    let mut claim = given.submitting(executor).await;
+    let said = by_its_sender(&claim, None, Evidence::Unknown);
+    given.store.release(executor, vec![released(&claim, given.now())]).await.unwrap();
+    let owner = given.acquire(other).await;
+    claim = Claim { fence: owner.fence, ..claim };
+    given.step(other, &mut claim, Input::TakenOver).await;
+    assert!(given.store.woken(other, 10).await.unwrap().is_empty());
+    given.store.record_evidence(vec![said]).await.unwrap();
+    let told = given.store.woken(other, 10).await.unwrap();
+    assert_eq!(told.len(), 1, "its owner waits for this");
+    assert_eq!(told[0].record.attempt.as_ref().unwrap().request_ended_at, Some(given.now()));
+    assert_eq!(told[0].record.state.name(), StateName::Verifying);
+    // What is decided afterwards keeps it.
+    given.step(other, &mut claim, Input::VerifyExpired).await;
+    assert_eq!(given.attempt(claim.work.job, 1).await.request_ended_at, Some(given.now()));
+}
+
+pub async fn a_refusal_too_late_to_count_still_says_that_the_request_ended(given: &Given) {
+    let executor = given.executor().await;
+    let mut claim = given.submitting(executor).await;
+    let nonce = claim.record.attempt.as_ref().map(|attempt| attempt.nonce);
+    given.step(executor, &mut claim, Input::TakenOver).await;
+    let said = by_its_sender(&claim, nonce, rejected(Retry::Never));
+    given.store.record_evidence(vec![said]).await.unwrap();
+    let known = given.attempt(claim.work.job, 1).await;
+    assert_eq!((known.state, known.rejection), (AttemptState::Unknown, None), "a successor may have sent it again");
+    assert_eq!(known.request_ended_at, Some(given.now()));
+}
+
+pub async fn a_late_attempt_shows_that_its_request_ended(given: &Given) {
+    let executor = given.executor().await;
+    let mut claim = given.held(executor).await;
+    let said = by_its_sender(&claim, None, Evidence::Unknown);
+    given.store.request_cancel(PROJECT, claim.work.job).await.unwrap();
+    claim.record = given.record(claim.work.job).await;
+    given.step(executor, &mut claim, Input::Canceled(CancelOutcome::NotStoppable)).await;
+    let watch = given.acquire(executor).await;
+    assert_eq!(watch.late.as_ref().unwrap().request_ended_at, None);
+    given.store.record_evidence(vec![said]).await.unwrap();
+    let seen = given.store.claims(executor, vec![watch.work]).await.unwrap().remove(0);
+    assert_eq!(seen.late.unwrap().request_ended_at, Some(given.now()));
+}
+
+pub async fn an_intent_of_lost_history_has_no_sender(given: &Given) {
+    let executor = given.executor().await;
+    given.queued().await;
+    let claim = given.acquire(executor).await;
+    given.clock.advance(Duration::from_secs(1));
+    given.store.set_quarantine().await.unwrap();
+    let intent = given.intent(executor, &claim);
+    // Whoever meant to open it does not know whether it was doubted, and says that it sent nothing.
+    let said = EvidenceRecord {
+        nonce: Some(intent.attempt.nonce),
+        ended: Some(intent.attempt.sender()),
+        ..evidence_of(claim.work.job, intent.attempt.n, rejected(Retry::Free))
+    };
+    let doubted = given.store.open_attempts(executor, vec![intent]).await.unwrap();
+    assert!(matches!(doubted[..], [OpenResult::Doubted(_)]), "{doubted:?}");
+    given.store.record_evidence(vec![said]).await.unwrap();
+    let known = given.attempt(claim.work.job, 1).await;
+    assert_eq!((known.state, known.request_ended_at), (AttemptState::Unknown, None));
 }

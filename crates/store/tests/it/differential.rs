@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use longtake_core::apply::{Input, LateInput};
 use longtake_core::artifact::ArtifactKey;
-use longtake_core::attempt::{Decision, Evidence, Retry, Verdict};
+use longtake_core::attempt::{Decision, Evidence, Retry, Sender, Verdict};
 use longtake_core::failure::{Failure, FailureCode};
 use longtake_core::id::{
     AccountId, AttemptNo, ExecutorId, Fence, JobId, Nonce, PoolId, ProjectId, ProviderJobId, Random,
@@ -17,7 +17,8 @@ use longtake_core::limits::{AttemptLimits, Limits};
 use longtake_core::memory_store::MemoryStore;
 use longtake_core::provider::Exchange;
 use longtake_core::record::{CancelOutcome, Record};
-use longtake_core::state::{JobState, Status};
+use longtake_core::retention::{Expired, Keep, Retention};
+use longtake_core::state::{JobState, StateName, Status};
 use longtake_core::store::{
     Claim, EvidenceRecord, ExecutorInfo, IdempotencyKey, ListFilter, NewJob, OpenAttempt, OpenResult, Place, Release,
     Resolution, StepCommit, StepInput, StepResult, Store, StoreStats, Wanted, WantedAccount, WorkKey, WorkKind,
@@ -44,8 +45,10 @@ struct World {
     jobs: Vec<(ProjectId, JobId)>,
     pools: Vec<PoolId>,
     claims: Vec<Claim>,
-    /// What became of intents, counted.
-    opened: BTreeMap<&'static str, usize>,
+    /// What became of intents, and what retention removed.
+    counted: BTreeMap<&'static str, usize>,
+    /// The state after each event, those that were removed among them.
+    told: BTreeMap<(JobId, u32), StateName>,
     context: String,
 }
 
@@ -56,6 +59,11 @@ async fn others(folder: &Folder, url: &str, clock: &Arc<HandClock>) -> Vec<(&'st
     let sqlite = longtake_store::open_with(&folder.url(), options(clock.clone()), tuning).unwrap();
     let tuning = PostgresTuning { injected_clock: true, connections: 4, ..PostgresTuning::default() };
     let postgres = longtake_store::connect(url, options(clock.clone()), tuning).await.unwrap();
+    // Numbers of executors are drawn by lot there; here they are to be alike.
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let counted = "create sequence executor_seq; alter table executor alter id set default nextval('executor_seq')";
+    client.batch_execute(counted).await.unwrap();
     vec![("sqlite", sqlite), ("postgres", postgres)]
 }
 
@@ -73,6 +81,15 @@ macro_rules! same {
 }
 
 impl World {
+    fn count(&mut self, name: &'static str, times: usize) {
+        *self.counted.entry(name).or_default() += times;
+    }
+
+    fn note_states(&mut self) {
+        let events = self.memory.events().into_iter();
+        self.told.extend(events.map(|event| ((event.job, event.ver), event.snapshot.state)));
+    }
+
     fn below(&self, bound: usize) -> usize {
         usize::try_from(self.dice.below(u64::try_from(bound).unwrap())).unwrap()
     }
@@ -202,7 +219,7 @@ impl World {
                 OpenResult::AccountFull => "full",
                 OpenResult::Paced(_) => "paced",
             };
-            *self.opened.entry(name).or_default() += 1;
+            self.count(name, 1);
             if let OpenResult::Opened(record) | OpenResult::Conflict(record) | OpenResult::Doubted(record) = answer {
                 self.learn(&record);
             }
@@ -236,6 +253,9 @@ impl World {
         item.wake = !self.one_in(3);
         item.nonce = self.pick(&[None, Some(Nonce(1_007)), Some(Nonce(5))]).flatten();
         item.exchanges = if self.one_in(2) { vec![self.exchange()] } else { Vec::new() };
+        let nonce = Nonce(i64::from(n.0) * 1_000 + 7); // of every intent here
+        let sender = Sender { executor: self.executors[usize::from(item.wake)], nonce };
+        item.ended = item.exchanges.is_empty().then_some(sender);
         same!(self.record_evidence(vec![item.clone(), item.clone()]));
     }
 
@@ -257,6 +277,9 @@ impl World {
             Input::DeadlinePassed { stopped: self.one_in(2) },
             Input::Retry("owner".into()),
         ];
+        if matches!(claim.record.state, JobState::Running { .. }) && self.one_in(3) {
+            return Input::ProviderDone;
+        }
         let storing = matches!(claim.record.state, JobState::Storing { .. });
         if storing && !self.one_in(3) {
             return Input::Stored(vec![output(claim)]);
@@ -340,6 +363,37 @@ impl World {
         }
     }
 
+    /// A rule for seconds, or none.
+    fn kept(&self) -> Option<Duration> {
+        (!self.one_in(3)).then(|| Duration::from_secs(u64::try_from(self.below(60)).unwrap()))
+    }
+
+    /// The second project keeps its events, so that no store removes days of them as a whole, which none counts.
+    async fn expire(&mut self) {
+        if self.one_in(2) {
+            self.given.clock.advance(Retention::ROUND);
+        }
+        let default = Keep { jobs: self.kept(), events: self.kept(), artifacts: self.kept() };
+        let other = Keep { jobs: self.kept(), events: None, artifacts: self.kept() };
+        let policy = Retention { default, projects: BTreeMap::from([(self.projects[1], other)]) };
+        let limit = 1 + self.below(12);
+        self.note_states();
+        let sorted = |mut expired: Expired| {
+            expired.artifacts.sort_unstable();
+            expired
+        };
+        let expected = sorted(self.memory.expire(&policy, limit).await.unwrap());
+        for (name, store) in &self.others {
+            let answered = store.expire(&policy, limit).await;
+            let answered = sorted(answered.unwrap_or_else(|error| panic!("{}, {name}: {error}", self.context)));
+            assert_eq!(answered, expected, "{}: expire of {name}", self.context);
+        }
+        self.count("jobs", usize::try_from(expected.jobs).unwrap());
+        self.count("events", usize::try_from(expected.events).unwrap());
+        self.count("artifacts", expected.artifacts.len());
+        self.count("more", usize::from(expected.more));
+    }
+
     /// How long the feed has been kept waiting, and for which connections, is a matter of the database and of its users.
     async fn stats(&self) {
         let expected = self.memory.stats().await.unwrap();
@@ -398,7 +452,8 @@ async fn world(seed: u64, folder: &Folder, url: &str) -> World {
         jobs: Vec::new(),
         pools: Vec::new(),
         claims: Vec::new(),
-        opened: BTreeMap::new(),
+        counted: BTreeMap::new(),
+        told: BTreeMap::new(),
         context: format!("seed {seed}"),
     };
     for _ in 1..3 {
@@ -419,7 +474,7 @@ async fn world(seed: u64, folder: &Folder, url: &str) -> World {
     world
 }
 
-async fn run(seed: u64) -> (MemoryStore, BTreeMap<&'static str, usize>) {
+async fn run(seed: u64) -> World {
     let folder = Folder::new();
     let database = TestDatabase::create();
     let mut world = world(seed, &folder, &database.url()).await;
@@ -432,6 +487,7 @@ async fn run(seed: u64) -> (MemoryStore, BTreeMap<&'static str, usize>) {
             7..10 => world.testify().await,
             10..16 => world.step().await,
             16 => world.command().await,
+            17 if world.one_in(3) => world.expire().await,
             17 => world.given.clock.advance(Duration::from_millis(u64::try_from(world.below(4_000)).unwrap())),
             _ => world.look().await,
         }
@@ -450,29 +506,36 @@ async fn run(seed: u64) -> (MemoryStore, BTreeMap<&'static str, usize>) {
             assert_eq!(owned, expected, "{}, {name}", world.context);
         }
     }
-    (world.memory.fork(), world.opened)
+    world.note_states();
+    world
 }
 
 #[tokio::test]
 async fn every_store_answers_alike() {
-    let (mut reached, mut opened) = (BTreeMap::new(), BTreeMap::new());
+    let (mut reached, mut counted, mut ended) = (BTreeMap::new(), BTreeMap::new(), 0);
     for seed in 0..SEEDS {
-        let (memory, of_intents) = run(seed).await;
-        for (name, times) in of_intents {
-            *opened.entry(name).or_insert(0) += times;
+        let World { memory, counted: of_seed, told, .. } = run(seed).await;
+        for (name, times) in of_seed {
+            *counted.entry(name).or_insert(0) += times;
         }
         for record in memory.records() {
             *reached.entry(record.state.name()).or_insert(0) += 1;
         }
-        for event in memory.events() {
-            *reached.entry(event.snapshot.state).or_insert(0) += 1;
+        ended += memory.attempts().iter().filter(|(_, attempt)| attempt.request_ended_at.is_some()).count();
+        for state in told.into_values() {
+            *reached.entry(state).or_insert(0) += 1;
         }
     }
     // A generator that reaches little compares little.
-    for state in longtake_core::state::StateName::ALL {
+    for state in StateName::ALL {
         assert!(reached.get(&state).is_some_and(|times| *times >= 5), "{state:?} is hardly reached: {reached:?}");
     }
-    for name in ["opened", "stale", "conflict", "doubted", "full", "paced"] {
-        assert!(opened.get(name).is_some_and(|times| *times >= 5), "{name} is hardly reached: {opened:?}");
+    assert!(ended >= 5, "hardly any request ended by its sender's word: {ended}");
+    // Few jobs complete, so few outputs expire; and most jobs are kept by a doubt of their account.
+    for name in ["artifacts", "jobs"] {
+        assert!(counted.get(name).is_some_and(|times| *times >= 2), "{name} hardly expire: {counted:?}");
+    }
+    for name in ["opened", "stale", "conflict", "doubted", "full", "paced", "events", "more"] {
+        assert!(counted.get(name).is_some_and(|times| *times >= 5), "{name} is hardly reached: {counted:?}");
     }
 }

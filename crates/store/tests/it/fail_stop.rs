@@ -57,6 +57,7 @@ fn word(error: &StoreError) -> &'static str {
         StoreError::Full => "full",
         StoreError::Failed(_) => "failed",
         StoreError::Cursor => "cursor",
+        StoreError::CursorExpired => "expired cursor",
     }
 }
 

@@ -23,7 +23,7 @@ pub fn place(event: &FeedEvent) -> Place {
     (event.event.job, event.event.ver)
 }
 
-async fn now(given: &Given) -> FeedCursor {
+pub async fn now(given: &Given) -> FeedCursor {
     given.store.feed(None, None, 10).await.unwrap().next
 }
 
@@ -32,7 +32,7 @@ async fn page(given: &Given, project: Option<ProjectId>, after: FeedCursor, limi
 }
 
 /// Pages of one size until `count` events came; then there are no more.
-async fn all(
+pub async fn all(
     given: &Given,
     project: Option<ProjectId>,
     from: FeedCursor,

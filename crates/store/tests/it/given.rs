@@ -198,6 +198,7 @@ impl Given {
             intent_at: self.now(),
             send_deadline_at: self.now() + Duration::from_secs(60),
             resolved_at: None,
+            request_ended_at: None,
             rejection: None,
             decision: None,
         };
@@ -344,7 +345,7 @@ pub fn request(prompt: &str) -> VideoRequest {
 }
 
 pub fn evidence_of(job: JobId, attempt: AttemptNo, evidence: Evidence) -> EvidenceRecord {
-    EvidenceRecord { job, attempt, nonce: None, evidence, exchanges: Vec::new(), wake: true }
+    EvidenceRecord { job, attempt, nonce: None, ended: None, evidence, exchanges: Vec::new(), wake: true }
 }
 
 pub fn accepted(provider_job: &str) -> Evidence {

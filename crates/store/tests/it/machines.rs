@@ -6,8 +6,9 @@ use longtake_core::attempt::AttemptState;
 use longtake_core::id::{AccountId, ExecutorId};
 use longtake_core::state::JobState;
 use longtake_core::store::{Beat, OpenResult, Share};
+use longtake_core::time::Timestamp;
 
-use crate::given::{ACCOUNT, Given, MODEL, all_of, info, placed, wanted};
+use crate::given::{ACCOUNT, Given, MODEL, PROJECT, all_of, info, placed, wanted};
 
 const TTL: Duration = Duration::from_secs(15);
 const OTHER: AccountId = AccountId(2);
@@ -117,6 +118,24 @@ pub async fn work_that_nobody_serves_is_anyones(given: &Given) {
         given.store.register_pools(vec![(ACCOUNT, "other-model".into())]).await.unwrap();
     }
     assert_eq!(given.take(other, &wanted(10)).await, [waiting]);
+}
+
+pub async fn what_waits_for_news_only_stays_in_its_pool(given: &Given) {
+    let [pool] = given.pools([MODEL]).await;
+    let job = given.queued_in(pool).await;
+    let executor = given.executor().await;
+    let claim = given.store.acquire(executor, &all_of(&[pool])).await.unwrap().remove(0);
+    given.store.release(executor, vec![placed(&claim, Timestamp::NEVER, pool, false)]).await.unwrap();
+    given.clock.advance(Duration::from_secs(700));
+    given.store.reap(100).await.unwrap();
+    if given.alone {
+        given.store.register_pools(vec![(ACCOUNT, "other-model".into())]).await.unwrap();
+    }
+    let other = given.executor().await;
+    assert!(given.take(other, &wanted(10)).await.is_empty(), "there is nothing to look at");
+    given.store.request_cancel(PROJECT, job).await.unwrap();
+    assert!(given.take(other, &wanted(10)).await.is_empty());
+    assert_eq!(given.take(other, &all_of(&[pool])).await, [job]);
 }
 
 pub async fn pools_keep_their_numbers(given: &Given) {

@@ -19,5 +19,8 @@ mod opening;
 mod ownership;
 mod power_cut;
 mod prepare;
+mod processes;
 mod queue;
+mod retention;
+mod retention_days;
 mod suite;

@@ -20,10 +20,10 @@ fn given(folder: &Folder, clock: &Arc<HandClock>) -> Given {
 }
 
 #[test]
-fn only_sqlite_is_a_store() {
+fn other_urls_name_no_store_and_are_not_shown() {
     let clock = Arc::new(HandClock::new());
     let Err(error) = longtake_store::open("postgres://me:secret@db/x", options(clock.clone())) else { panic!() };
-    assert!(error.to_string().contains("SQLite only"), "{error}");
+    assert!(error.to_string().contains("write sqlite:PATH or postgres://HOST/DATABASE"), "{error}");
     assert!(!error.to_string().contains("secret"), "{error}");
     assert!(matches!(longtake_store::open("longtake.db", options(clock)), Err(OpenError::Unsupported { .. })));
 }

@@ -91,6 +91,12 @@ suite! {
         a_late_acceptance_of_a_finished_job_is_watched,
         a_late_result_is_announced_once,
         a_watch_limit_leaves_an_orphan,
+        the_senders_word_that_its_request_ended_is_durable,
+        nobody_says_for_another_that_its_request_ended,
+        the_senders_word_comes_late_and_wakes_the_owner,
+        a_refusal_too_late_to_count_still_says_that_the_request_ended,
+        a_late_attempt_shows_that_its_request_ended,
+        an_intent_of_lost_history_has_no_sender,
     }
     queue {
         queued_jobs_wait_for_room_and_take_a_slot_that_is_freed,
@@ -123,6 +129,7 @@ suite! {
         only_one_that_was_given_up_is_confirmed_dead,
         executors_are_listed_newest_first,
         work_that_nobody_serves_is_anyones,
+        what_waits_for_news_only_stays_in_its_pool,
         pools_keep_their_numbers,
         history_that_may_be_missing_is_doubted,
     }
@@ -156,6 +163,21 @@ suite! {
         storing_again_replaces_the_row,
         referenced_knows_outputs_inputs_and_what_derives_from_them,
         hiding_gives_back_the_keys,
+    }
+    retention {
+        an_old_job_goes_with_all_that_belongs_to_it,
+        what_is_not_over_stays_whatever_the_policy_says,
+        what_was_unfinished_is_found_a_day_later,
+        time_counts_from_the_end_of_a_job,
+        outputs_go_alone_and_are_told_once,
+        an_object_that_a_row_still_names_is_not_told,
+        events_go_alone_and_cursors_before_them_expire,
+        a_job_without_its_older_events_goes_on,
+        a_project_keeps_by_its_own_policy,
+        an_older_doubt_of_its_account_keeps_a_job,
+        a_doubt_that_nobody_looks_into_keeps_nothing,
+        a_call_looks_at_no_more_than_its_limit,
+        a_hidden_job_goes_too,
     }
     feed {
         the_feed_tells_every_event_once_in_pages_of_any_size,

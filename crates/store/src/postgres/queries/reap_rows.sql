@@ -5,7 +5,7 @@ with lost as materialized (
         select job, kind, ref from work where owner = e.id order by due_at limit $2 for update skip locked
     ) w
     where e.dead_at is not null limit $2
-), many as (select count(*) as rows from lost)
+), many as materialized (select count(*) as rows from lost)
 update work w
 set owner = null, fence = w.fence + 1, queued = false,
     due_at = $1 + case when many.rows < 100 then 0 else floor(random() * least(2000000, many.rows * 400))::bigint end

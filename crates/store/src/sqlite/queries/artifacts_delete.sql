@@ -1,2 +1,2 @@
--- Forgets the outputs of a hidden job.
+-- Forgets the outputs of a job.
 DELETE FROM artifact WHERE job = ?1 RETURNING key;

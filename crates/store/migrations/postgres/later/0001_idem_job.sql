@@ -1,0 +1,1 @@
+create index concurrently if not exists idem_job on idem (job)

@@ -1,0 +1,2 @@
+-- A new history has no readers from before its begin.
+delete from feed_floor;

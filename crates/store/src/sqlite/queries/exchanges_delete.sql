@@ -1,0 +1,2 @@
+-- Forgets the exchanges of a job.
+DELETE FROM exchange WHERE job = ?1;

@@ -1,0 +1,2 @@
+-- Forgets the provider jobs found through a job.
+DELETE FROM orphan WHERE job = ?1;
