@@ -13,6 +13,7 @@ use longtake_core::artifact::ArtifactStore;
 use longtake_core::id::{AccountId, PoolId, Random};
 use longtake_core::provider::{ModelCapabilities, Unsupported};
 use longtake_core::request::VideoRequest;
+use longtake_core::retention::Retention;
 use longtake_core::route::Route;
 use longtake_core::store::{Store, StoreError};
 use longtake_core::time::Clock;
@@ -128,6 +129,11 @@ impl App {
             free.store(self.artifacts.free_bytes().await.unwrap_or(u64::MAX), Ordering::Relaxed);
         }
         free.load(Ordering::Relaxed) < self.low_water_bytes
+    }
+
+    /// How long what is over is kept.
+    pub fn retention(&self) -> &Retention {
+        &self.engine.parts().config.retention
     }
 
     /// The name of the provider behind an account.

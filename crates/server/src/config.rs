@@ -10,6 +10,7 @@ pub mod environment;
 pub mod layers;
 mod nearest;
 mod read;
+pub mod retention;
 pub mod secret;
 pub mod sections;
 
@@ -24,9 +25,10 @@ use toml::{Table, Value};
 pub use accounts::{AccountSettings, ModelSettings, RouteSettings, SANDBOX};
 use layers::Layers;
 pub use layers::Origin;
+pub use retention::{Kept, ProjectRetention};
 pub use sections::{
-    DatabaseConfig, Failover, Field, General, InputsConfig, LimitsConfig, LogConfig, LogFormat, RetryConfig, Role,
-    SandboxConfig, Section, ServerConfig, WebhooksConfig, WorkerConfig,
+    DatabaseConfig, Failover, Field, General, InputsConfig, LimitsConfig, LogConfig, LogFormat, RetentionConfig,
+    RetryConfig, Role, SandboxConfig, Section, ServerConfig, WebhooksConfig, WorkerConfig,
 };
 
 use crate::http::limits::Limits;
@@ -107,6 +109,10 @@ pub struct Config {
     pub sandbox: SandboxConfig,
     /// `[limits]`.
     pub limits: LimitsConfig,
+    /// `[retention]`.
+    pub retention: RetentionConfig,
+    /// `[retention.projects.NAME]`, in the order of the file.
+    pub project_retention: Vec<ProjectRetention>,
     /// `[inputs]`.
     pub inputs: InputsConfig,
     /// `[webhooks]`.
@@ -140,6 +146,7 @@ pub fn section_fields() -> Vec<(&'static str, Field)> {
         .chain(of::<RetryConfig>())
         .chain(of::<SandboxConfig>())
         .chain(of::<LimitsConfig>())
+        .chain(of::<RetentionConfig>())
         .chain(of::<InputsConfig>())
         .chain(of::<WebhooksConfig>())
         .chain(of::<LogConfig>())
@@ -178,6 +185,7 @@ impl Config {
         let data_dir_was_named = table.contains_key("data_dir");
         let (accounts, models) =
             (named_tables(&layers, &mut table, "accounts")?, named_tables(&layers, &mut table, "models")?);
+        let (retention, project_retention) = retention::take(&layers, &mut table)?;
         let accounts = accounts
             .into_iter()
             .map(|(name, table)| AccountSettings::read(&layers, &name, table))
@@ -197,6 +205,8 @@ impl Config {
             retry: section(&layers, &mut table)?,
             sandbox: section(&layers, &mut table)?,
             limits: section(&layers, &mut table)?,
+            retention,
+            project_retention,
             inputs: section(&layers, &mut table)?,
             webhooks: section(&layers, &mut table)?,
             log: section(&layers, &mut table)?,
@@ -367,7 +377,7 @@ impl Config {
         }
     }
 
-    /// The limits of the engine.
+    /// The limits of the engine. What is kept for how long is not among them: it goes by the numbers of projects.
     pub fn engine(&self) -> EngineConfig {
         let secs = Duration::from_secs;
         EngineConfig {

@@ -7,6 +7,7 @@
 mod accounts;
 mod keys;
 mod process;
+mod retention;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -19,7 +20,7 @@ use longtake_core::id::Random;
 use longtake_core::route::Route;
 use longtake_core::store::Store;
 use longtake_core::time::Clock;
-use longtake_engine::{Engine, Parts};
+use longtake_engine::{Engine, EngineConfig, Parts};
 use longtake_store::artifacts::FileArtifacts;
 use longtake_store::lock::{DataDirLock, LockError};
 use longtake_store::{OpenOptions, PostgresTuning, Tuning};
@@ -40,6 +41,7 @@ use crate::probe::Mp4Probe;
 
 pub use accounts::{Secrets, Wired, secrets, wire};
 pub use keys::{ADMIN_KEY_FILE, admin_key, secret_key};
+pub use retention::{STRANGE, WiredRetention, retention};
 
 /// The system cannot start, in one line with the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -276,7 +278,7 @@ pub async fn start_locked(locked: Locked, config: Config, listener: TcpListener)
         routes: wired.models.iter().cloned().collect(),
         secret_key,
         process: process::this(),
-        config: config.engine(),
+        config: engine_config(&config, &opened).await?,
     });
     let engine = engine.await.map_err(|error| StartError::Other(format!("the engine cannot start: {error}")))?;
     let limits = config.http_limits();
@@ -316,6 +318,16 @@ pub async fn start_locked(locked: Locked, config: Config, listener: TcpListener)
     Ok(Running { address, app, admin_key, server, drain, stop, locked })
 }
 
+/// The engine's limits, and what is kept for how long.
+async fn engine_config(config: &Config, opened: &Opened) -> Result<EngineConfig, StartError> {
+    let wired = retention(config, &opened.store).await?;
+    for name in &wired.strange {
+        let line = config.error(&["retention", "projects", name], STRANGE);
+        tracing::warn!("{line}");
+    }
+    Ok(EngineConfig { retention: wired.policy, ..config.engine() })
+}
+
 impl Running {
     /// Stops accepting, ends requests under way, hands all work back, and lets go of the data directory.
     /// Jobs go on at the next start.
@@ -330,6 +342,8 @@ impl Running {
         if let Ok(Err(error)) = served {
             tracing::warn!(%error, "the HTTP server ended badly");
         }
+        // Only now: the last requests may be creates.
+        self.app.engine.end();
         // The store closes with its last user, which shall be us; only then another process may have the data directory.
         let (store, clock) = (Arc::clone(&self.app.store), Arc::clone(&self.app.clock));
         drop(self.app);

@@ -179,6 +179,7 @@ impl Life {
             intent_at: now,
             send_deadline_at: now + Duration::from_secs(60),
             resolved_at: None,
+            request_ended_at: None,
             rejection: None,
             decision: None,
         }
@@ -193,6 +194,7 @@ impl Life {
                 job: claim.work.job,
                 attempt: AttemptNo(1),
                 nonce: claim.record.attempt.as_ref().map(|attempt| attempt.nonce),
+                ended: claim.record.attempt.as_ref().map(Attempt::sender),
                 evidence: Evidence::Accepted(provider_job),
                 exchanges: Vec::new(),
                 wake: false,

@@ -83,11 +83,15 @@ async fn a_repeated_submission_changes_nothing() {
     let status = ended(&*provider, &job).await;
     assert_eq!(provider.submit(&call(), &submission).await.unwrap(), job);
     assert_eq!(provider.poll(&call(), &job).await.unwrap().state, status.state);
-    let records = std::fs::read_dir(folder.0.join("sandbox")).unwrap();
-    let ends: Vec<String> =
-        records.map(|file| file.unwrap().path().extension().unwrap().to_string_lossy().into()).collect();
+    let ends = || {
+        let records = std::fs::read_dir(folder.0.join("sandbox")).unwrap();
+        let end = |path: std::path::PathBuf| path.extension().unwrap().to_string_lossy().into_owned();
+        records.map(|file| end(file.unwrap().path())).collect::<Vec<String>>()
+    };
+    // The rendering notes its end after its video is there.
+    longtake_testing::wait_until("nothing is being written", BOUND, async || !ends().contains(&"tmp".to_owned())).await;
+    let ends = ends();
     assert_eq!(ends.iter().filter(|end| *end == "json").count(), 1, "{ends:?}");
-    assert!(!ends.contains(&"tmp".to_owned()), "{ends:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ use clap::Args;
 use longtake_core::artifact::ArtifactKey;
 use longtake_core::id::{AttemptNo, Fence, JobId, ProjectId};
 use longtake_core::provider::{Call, ProviderError};
+use longtake_core::retention::Keep;
 use longtake_core::time::Clock;
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -18,6 +19,7 @@ use super::client::{Client, Request};
 use super::output;
 use super::{CliError, Global};
 use crate::clock::{OsRandom, SystemClock};
+use crate::config::retention::shown;
 use crate::config::{Config, Database, Failover};
 use crate::wiring::{self, Holder, Opened, StartError};
 
@@ -112,6 +114,7 @@ pub(crate) async fn run(global: Global, arguments: Arguments) -> Result<(), CliE
         ),
     );
     report.add("clock", clock());
+    report.add("retention", Finding::Good(kept(&config)));
     if let Ok(Database::Postgres(url)) = config.database() {
         server(&config, url.expose_secret(), &mut report).await;
     }
@@ -136,6 +139,18 @@ pub(crate) async fn run(global: Global, arguments: Arguments) -> Result<(), CliE
         Err(error) => report.add("data directory", Finding::Bad(error.to_string())),
     }
     report.end(arguments.json)
+}
+
+/// What is kept for how long.
+fn kept(config: &Config) -> String {
+    let keep = config.retention.keep();
+    let others = config.project_retention.iter();
+    let others = others.map(|project| format!("; {}: {}", project.name, shown(&project.over(&config.retention))));
+    let others: String = others.collect();
+    if keep == Keep::default() && others.is_empty() {
+        return "everything for ever".to_owned();
+    }
+    format!("{}{others}", shown(&keep))
 }
 
 fn clock() -> Finding {
@@ -291,6 +306,12 @@ async fn running_server(config: &Config, holder: &Holder) -> Finding {
 async fn opened_parts(config: &Config, opened: &Opened, report: &mut Report) {
     report.add("database", rows(config, opened).await);
     report.add("artifact store", artifacts(opened).await);
+    match wiring::retention(config, &opened.store).await {
+        Ok(wired) => wired.strange.iter().for_each(|name| {
+            report.add(format!("retention of {name}"), Finding::Doubtful(wiring::STRANGE.to_owned()));
+        }),
+        Err(error) => report.add("retention", Finding::Bad(error.to_string())),
+    }
     for (name, problem) in
         [("admin key", wiring::admin_key(config).err()), ("secret key", wiring::secret_key(config).err())]
     {

@@ -5,15 +5,16 @@ use std::fmt::Write as _;
 use super::accounts::{account_fields, model_fields};
 use super::environment::plain;
 use super::layers::shown_key;
+use super::retention::project_fields;
 use super::sections::{
-    DatabaseConfig, Field, General, InputsConfig, LimitsConfig, LogConfig, RetryConfig, SandboxConfig, Section,
-    ServerConfig, WebhooksConfig, WorkerConfig,
+    DatabaseConfig, Field, General, InputsConfig, LimitsConfig, LogConfig, RetentionConfig, RetryConfig, SandboxConfig,
+    Section, ServerConfig, WebhooksConfig, WorkerConfig,
 };
 
 /// One section as the documents need it.
 type Part = (&'static str, &'static [&'static str], Vec<Field>);
 
-fn parts() -> [Part; 10] {
+fn parts() -> [Part; 11] {
     fn part<S: Section>() -> Part {
         (S::NAME, S::DOCS, S::fields())
     }
@@ -25,6 +26,7 @@ fn parts() -> [Part; 10] {
         part::<RetryConfig>(),
         part::<SandboxConfig>(),
         part::<LimitsConfig>(),
+        part::<RetentionConfig>(),
         part::<InputsConfig>(),
         part::<WebhooksConfig>(),
         part::<LogConfig>(),
@@ -49,6 +51,10 @@ sizes = ["1280x720", "720x1280"]
 price_usd_per_second = 0.1
 "#;
 
+const PROJECT_EXAMPLE: &str = r#"[retention.projects.trailers]
+artifacts = "7d"
+"#;
+
 /// `docs/configuration.md`.
 pub fn reference() -> String {
     let mut text = String::from(
@@ -56,8 +62,8 @@ pub fn reference() -> String {
          <!-- Made from crates/server/src/config/sections.rs; a test compares. Write it anew: LONGTAKE_TEST_WRITE=1 cargo test -p longtake config -->\n\n\
          Read in this order, the later on top: `longtake.toml` (`./longtake.toml` if it exists, or `--config FILE`), `LONGTAKE_*`\n\
          variables, flags. Unknown keys are errors that name the nearest known one. A variable is the section and the key, joined by\n\
-         two underscores: `LONGTAKE_WORKER__CONCURRENCY=64`. Accounts and models go by their name: `LONGTAKE_ACCOUNTS__OUR_GPUS__API_KEY`\n\
-         sets `api_key` of `[accounts.our-gpus]`. Lists are written as in the file. Secrets may be `env:NAME` or `file:PATH`.\n\n\
+         two underscores: `LONGTAKE_WORKER__CONCURRENCY=64`. Accounts, models and projects go by their name:\n\
+         `LONGTAKE_ACCOUNTS__OUR_GPUS__API_KEY` sets `api_key` of `[accounts.our-gpus]`. Lists are written as in the file. Secrets may be `env:NAME` or `file:PATH`.\n\n\
          ## Plain variables\n\n| Variable | Sets |\n|---|---|\n",
     );
     for (name, path) in plain() {
@@ -73,6 +79,11 @@ pub fn reference() -> String {
         let _ = write!(text, "\n## {title}\n\n{}\n\n", sentence(docs));
         table(&mut text, &fields);
     }
+    let _ = write!(
+        text,
+        "\n## `[retention.projects.NAME]`\n\nWhat one project keeps otherwise; NAME is its name, as its API keys have it. What it does not say is as in `[retention]`.\n\n```toml\n{PROJECT_EXAMPLE}```\n\n"
+    );
+    table(&mut text, &project_fields());
     let _ = write!(
         text,
         "\n## `[accounts.X]`\n\nOne credential at a provider; X is its name.\n\n```toml\n{ACCOUNT_EXAMPLE}```\n\n"
@@ -116,6 +127,8 @@ pub fn example() -> String {
             };
         }
     }
+    text.push_str("\n# What one project keeps otherwise.\n");
+    comment(&mut text, PROJECT_EXAMPLE);
     text.push_str("\n# One credential at a provider.\n");
     comment(&mut text, ACCOUNT_EXAMPLE);
     text.push_str("\n# One model that clients may ask for; the first one is taken where a request names none.\n");

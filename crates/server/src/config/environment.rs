@@ -6,7 +6,7 @@ use super::ConfigError;
 use super::layers::{Layers, Origin};
 use super::nearest::nearest;
 use super::read::from_text;
-use super::{accounts, section_fields};
+use super::{accounts, retention, section_fields};
 
 /// Names of the product that need no section.
 const PLAIN: &[(&str, &[&str])] = &[
@@ -56,20 +56,27 @@ pub fn apply(layers: &mut Layers, variables: &[(String, String)]) -> Result<(), 
 }
 
 /// `LONGTAKE_WORKER__CONCURRENCY` → worker, concurrency; `LONGTAKE_ACCOUNTS__OUR_GPUS__API_KEY` → accounts, our-gpus, api_key.
+/// So for models, and for `LONGTAKE_RETENTION__PROJECTS__NAME__JOBS`.
 fn path_of(name: &str, table: &Table) -> Option<Vec<String>> {
     let rest = name.strip_prefix(PREFIX)?.to_lowercase();
     let parts: Vec<&str> = rest.split("__").collect();
     match parts.as_slice() {
         ["accounts", owner, "options", option] if !option.is_empty() => Some(vec![
             "accounts".to_owned(),
-            owner_name("accounts", owner, table)?,
+            owner_name(table.get("accounts"), owner)?,
             "options".to_owned(),
             (*option).to_owned(),
         ]),
         [kind @ ("accounts" | "models"), owner, key] => {
             let fields = if *kind == "accounts" { accounts::account_fields() } else { accounts::model_fields() };
             fields.iter().any(|field| field.name == *key).then_some(())?;
-            Some(vec![(*kind).to_owned(), owner_name(kind, owner, table)?, (*key).to_owned()])
+            Some(vec![(*kind).to_owned(), owner_name(table.get(*kind), owner)?, (*key).to_owned()])
+        }
+        ["retention", "projects", owner, key] => {
+            retention::project_fields().iter().any(|field| field.name == *key).then_some(())?;
+            let known = table.get("retention").and_then(|retention| retention.get("projects"));
+            let owner = owner_name(known, owner)?;
+            Some(vec!["retention".to_owned(), "projects".to_owned(), owner, (*key).to_owned()])
         }
         [section, key] => {
             let known = section_fields().into_iter().any(|(name, field)| name == *section && field.name == *key);
@@ -79,12 +86,13 @@ fn path_of(name: &str, table: &Table) -> Option<Vec<String>> {
     }
 }
 
-/// The account or model of the file that a variable means, though variables know no `-` and no capitals; else a new one.
-fn owner_name(kind: &str, owner: &str, table: &Table) -> Option<String> {
+/// The account, model or project of the file that a variable means, though variables know no `-` and no capitals; else a
+/// new one. `known` is the table of them.
+fn owner_name(known: Option<&Value>, owner: &str) -> Option<String> {
     let plain = |name: &str| -> String {
         name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
     };
-    let known = table.get(kind).and_then(Value::as_table);
+    let known = known.and_then(Value::as_table);
     let found = known.and_then(|known| known.keys().find(|name| plain(name) == plain(owner)));
     found.cloned().or_else(|| (!owner.is_empty()).then(|| owner.to_owned()))
 }
@@ -103,6 +111,10 @@ fn unknown(name: &str) -> ConfigError {
     if let [kind @ ("LONGTAKE_ACCOUNTS" | "LONGTAKE_MODELS"), owner, ..] = parts.as_slice() {
         let fields = if *kind == "LONGTAKE_ACCOUNTS" { accounts::account_fields() } else { accounts::model_fields() };
         known.extend(fields.iter().map(|field| format!("{kind}__{owner}__{}", field.name.to_uppercase())));
+    }
+    if let ["LONGTAKE_RETENTION", "PROJECTS", owner, ..] = parts.as_slice() {
+        let keys = retention::project_fields().into_iter().map(|field| field.name.to_uppercase());
+        known.extend(keys.map(|key| format!("LONGTAKE_RETENTION__PROJECTS__{owner}__{key}")));
     }
     let hint = match nearest(name, known.iter().map(String::as_str)) {
         Some(near) => format!("did you mean {near}?"),

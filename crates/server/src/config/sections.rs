@@ -10,6 +10,7 @@ use toml::Table;
 use super::ConfigError;
 use super::layers::Layers;
 use super::read::{Reader, Setting, words};
+use super::retention::Kept;
 use super::secret::Secret;
 use crate::http::limits::Limits;
 use crate::http::network::Network;
@@ -278,6 +279,19 @@ section! {
         low_water_bytes: u64 = 256 << 20, 0..=MANY_BYTES;
         /// Requests per minute with one API key. Default: no limit.
         requests_per_minute: Option<u32> = None, 1..=10_000_000;
+    }
+}
+
+section! {
+    /// How long what is over is kept: `30d`, `12h` and such, or `forever`. By default nothing is ever removed. What is
+    /// unfinished, held or watched is never removed. `[retention.projects.NAME]` says otherwise for one project.
+    RetentionConfig("retention") {
+        /// Finished videos with all that belongs to them, from when they finished. At least `24h`: idempotency keys live as long.
+        jobs: Kept = Kept::FOREVER;
+        /// Events of finished videos, each from when it happened; not longer than `jobs`. At least `1h`.
+        events: Kept = Kept::FOREVER;
+        /// The bytes of finished videos, from when they finished; not longer than `jobs`. At least `1h`.
+        artifacts: Kept = Kept::FOREVER;
     }
 }
 

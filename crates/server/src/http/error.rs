@@ -63,11 +63,21 @@ impl ApiError {
         self.code
     }
 
+    /// As the envelope, for where there is no response to carry it.
+    pub fn body(&self) -> ErrorBody {
+        let Self { code, message, param, .. } = self.clone();
+        ErrorBody { error: ErrorDetail { message, kind: code.kind(), param, code: code.code() } }
+    }
+
     /// No such video in the caller's project.
     pub fn video_not_found() -> Self {
         Self::new(ErrorCode::VideoNotFound, "there is no video with this id; list yours with GET /v1/videos")
     }
 }
+
+/// What to do when events behind a cursor are no longer kept.
+pub const CURSOR_EXPIRED: &str =
+    "events behind this cursor are no longer kept; read without a cursor and list what you have with GET /v1/videos";
 
 /// Longest `param` that is repeated to a client, in characters: it may be the client's own junk.
 const MAX_PARAM_CHARS: usize = 128;
@@ -86,6 +96,7 @@ impl From<StoreError> for ApiError {
                 Self::new(ErrorCode::StoreUnavailable, "the database did not say whether it committed; ask again")
             }
             StoreError::Cursor => Self::new(ErrorCode::InvalidCursor, "no cursor of this server"),
+            StoreError::CursorExpired => Self::new(ErrorCode::CursorExpired, CURSOR_EXPIRED),
             StoreError::Failed(source) => {
                 tracing::error!(error = %source, "the store failed");
                 Self::new(ErrorCode::StoreUnavailable, "the database does not answer; ask again in a moment")
@@ -120,10 +131,7 @@ impl From<Unsupported> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let code = self.code;
-        let body = ErrorBody {
-            error: ErrorDetail { message: self.message, kind: code.kind(), param: self.param, code: code.code() },
-        };
-        let mut response = (code.status(), Json(body)).into_response();
+        let mut response = (code.status(), Json(self.body())).into_response();
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after_secs {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

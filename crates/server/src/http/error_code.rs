@@ -104,6 +104,10 @@ codes! {
     VideoNotFailed = "video_not_failed", CONFLICT;
     /// Only held videos are resolved.
     VideoNotHeld = "video_not_held", CONFLICT;
+    /// The bytes were removed, as the operator's policy says.
+    ContentExpired = "content_expired", GONE;
+    /// Events behind the cursor were removed, as the operator's policy says.
+    CursorExpired = "cursor_expired", GONE;
     /// `If-Match` names other bytes.
     PreconditionFailed = "precondition_failed", PRECONDITION_FAILED;
     /// The body is too large.

@@ -2,7 +2,8 @@
 //!
 //! Subscribe to the hub, read what is committed after the last number, then wait for a hint and read again: the hint
 //! carries nothing, so nothing can be lost with it. The stream ends after the terminal event when nothing follows it
-//! (yet). Whoever asks again from there waits for what may come: a retry, a late result.
+//! (yet), and where that event is no longer kept. Whoever asks again from there waits for what may come: a retry, a late
+//! result.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -172,12 +173,25 @@ impl Listener {
             if self.ending {
                 return None;
             }
+            let newest = self.job.record.ver;
+            if self.last < newest {
+                // They were there when the stream began: only what has ended loses its events.
+                (self.last, self.ending) = (newest, true);
+                return Some(format!(": the events of this video are no longer kept\nid: {newest}\n\n"));
+            }
             tokio::select! {
                 () = self.subscription.changed() => {}
-                () = self.app.clock.sleep(self.app.limits.heartbeat) => return Some(": still here\n\n".to_owned()),
+                () = self.app.clock.sleep(self.app.limits.heartbeat) => return self.heartbeat().await,
                 () = self.app.stopping.cancelled() => return None,
             }
         }
+    }
+
+    /// A sign of life, while there is a video.
+    async fn heartbeat(&self) -> Option<String> {
+        let Job { record, .. } = &self.job;
+        let found = self.app.store.get(record.project, record.job).await;
+        (!matches!(found, Ok(None))).then(|| ": still here\n\n".to_owned())
     }
 
     fn written(&self, event: &JobEvent) -> Option<String> {

@@ -174,6 +174,10 @@ fn engine_counters(engine: &EngineMetrics) -> Vec<(&'static str, &'static str, u
         ("longtake_artifacts_stored", "Outputs stored and verified", load(&engine.artifacts_stored)),
         ("longtake_artifact_bytes", "Bytes of outputs stored", load(&engine.artifact_bytes)),
         ("longtake_artifact_errors", "Copies of outputs that failed", load(&engine.artifact_errors)),
+        ("longtake_retention_jobs", "Jobs removed by retention", load(&engine.retention_jobs)),
+        ("longtake_retention_events", "Events removed by retention", load(&engine.retention_events)),
+        ("longtake_retention_artifacts", "Objects removed by retention", load(&engine.retention_artifacts)),
+        ("longtake_retention_errors", "Errors of retention; it goes on later", load(&engine.retention_errors)),
         ("longtake_stale_steps", "Decisions refused because another owner had taken over", load(&engine.stale_steps)),
     ]
 }

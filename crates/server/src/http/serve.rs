@@ -13,8 +13,9 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::limits::Limits;
 use super::stall::StallGuard;
@@ -23,10 +24,13 @@ use super::stall::StallGuard;
 const MAX_HTTP2_STREAMS: u32 = 128;
 /// Pause after a failed accept, such as without free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Time for the first request of a connection to arrive before a stopping server says goodbye to it.
+const FIRST_WORDS: Duration = Duration::from_millis(100);
 /// Room above the limit of headers, so that hyper lets them through and the answer has our envelope.
 const HEADER_SLACK: usize = 2;
 
-/// Serves until `stop` resolves, then waits for requests under way, at most `limits.stop_timeout`.
+/// Serves until `stop` resolves, then waits for requests under way, at most `limits.stop_timeout`. Whoever connected before
+/// is served too.
 ///
 /// Cancel `App::stopping` before: it ends event streams and long polls, which would outlast the wait.
 ///
@@ -38,34 +42,63 @@ pub async fn serve(
     limits: &Limits,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let builder = Arc::new(builder(limits));
-    let room = Arc::new(Semaphore::new(limits.max_connections));
-    let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
+    let mut house = House::new(router, limits);
     tokio::pin!(stop);
     loop {
         // The permit first: a full house leaves newcomers in the kernel's queue.
         let permit = tokio::select! {
-            Ok(permit) = Arc::clone(&room).acquire_owned() => permit,
+            Ok(permit) = Arc::clone(&house.room).acquire_owned() => permit,
             () = &mut stop => break,
         };
         let stream = tokio::select! {
             accepted = listener.accept() => accepted,
             () = &mut stop => break,
         };
-        while connections.try_join_next().is_some() {}
-        let stream = match stream {
-            Ok((stream, _)) => stream,
+        match stream {
+            Ok((stream, _)) => house.let_in(stream, permit),
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed");
                 pause().await;
-                continue;
             }
-        };
-        let (builder, router, watcher) = (Arc::clone(&builder), router.clone(), graceful.watcher());
-        let (opening, write) = (limits.header_timeout, limits.write_timeout);
-        connections.spawn(async move {
-            let io = TokioIo::new(guarded(stream, opening, write));
+        }
+    }
+    house.let_in_waiting(listener, limits.max_connections);
+    house.close(limits.stop_timeout).await;
+    Ok(())
+}
+
+/// Everyone who is connected.
+struct House {
+    builder: Arc<Builder<TokioExecutor>>,
+    router: Router,
+    room: Arc<Semaphore>,
+    graceful: GracefulShutdown,
+    connections: JoinSet<()>,
+    opening: Duration,
+    write: Duration,
+    newest: Option<Instant>,
+}
+
+impl House {
+    fn new(router: Router, limits: &Limits) -> Self {
+        Self {
+            builder: Arc::new(builder(limits)),
+            router,
+            room: Arc::new(Semaphore::new(limits.max_connections)),
+            graceful: GracefulShutdown::new(),
+            connections: JoinSet::new(),
+            opening: limits.header_timeout,
+            write: limits.write_timeout,
+            newest: None,
+        }
+    }
+
+    fn let_in(&mut self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+        while self.connections.try_join_next().is_some() {}
+        self.newest = Some(Instant::now());
+        let (builder, router, watcher) = (Arc::clone(&self.builder), self.router.clone(), self.graceful.watcher());
+        let io = TokioIo::new(guarded(stream, self.opening, self.write));
+        self.connections.spawn(async move {
             let connection = builder.serve_connection(io, TowerToHyperService::new(router)).into_owned();
             if let Err(error) = watcher.watch(connection).await {
                 tracing::debug!(%error, "a connection broke off");
@@ -73,12 +106,31 @@ pub async fn serve(
             drop(permit);
         });
     }
-    drop(listener);
-    if tokio::time::timeout(limits.stop_timeout, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some connections did not end in time and are cut");
+
+    /// The kernel has connected others already: with the listener it would reset them, and lose what they asked for.
+    fn let_in_waiting(&mut self, listener: TcpListener, most: usize) {
+        // The kernel itself is asked; the runtime may not have heard of them yet.
+        let Ok(listener) = listener.into_std() else { return };
+        for _ in 0..most {
+            let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else { return };
+            let Ok((stream, _)) = listener.accept() else { return };
+            match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+                Ok(stream) => self.let_in(stream, permit),
+                Err(error) => tracing::warn!(%error, "accepting a connection failed"),
+            }
+        }
     }
-    connections.shutdown().await;
-    Ok(())
+
+    async fn close(mut self, timeout: Duration) {
+        // Who came last has asked already, or is about to: a farewell before that is read would lose it.
+        if let Some(newest) = self.newest {
+            tokio::time::sleep_until(newest + FIRST_WORDS).await;
+        }
+        if tokio::time::timeout(timeout, self.graceful.shutdown()).await.is_err() {
+            tracing::warn!("some connections did not end in time and are cut");
+        }
+        self.connections.shutdown().await;
+    }
 }
 
 fn builder(limits: &Limits) -> Builder<TokioExecutor> {
@@ -110,4 +162,43 @@ fn guarded(stream: TcpStream, opening: Duration, write: Duration) -> StallGuard<
 #[expect(clippy::disallowed_methods, reason = "a breath of the accept loop; it decides nothing about jobs")]
 async fn pause() {
     tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_connected_before_the_stop_is_answered() {
+        const CLIENTS: usize = 20;
+        const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = |_| std::net::TcpStream::connect(address).unwrap();
+        let mut early: Vec<_> = (0..CLIENTS).map(connect).collect();
+        let mut late: Vec<_> = (0..CLIENTS).map(connect).collect();
+        early.iter_mut().for_each(|client| client.write_all(REQUEST).unwrap());
+        let router = Router::new().route("/", axum::routing::get(|| async { "here" }));
+        let limits = Limits::default();
+        let serving = serve(listener, router, &limits, std::future::ready(()));
+        // First polled when the server has heard that it is to stop.
+        let asking = async {
+            late.iter_mut().for_each(|client| client.write_all(REQUEST).unwrap());
+            let read = |mut client: std::net::TcpStream| {
+                let mut text = String::new();
+                client.read_to_string(&mut text).map(|_| text)
+            };
+            let all: Vec<_> = early.into_iter().chain(late).collect();
+            tokio::task::spawn_blocking(move || all.into_iter().map(read).collect::<Vec<_>>()).await
+        };
+        let (served, answers) = tokio::join!(serving, asking);
+        served.unwrap();
+        for answer in answers.unwrap() {
+            let text = answer.unwrap();
+            assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("here"), "{text}");
+        }
+        assert!(TcpStream::connect(address).await.is_err(), "nobody else is let in");
+    }
 }

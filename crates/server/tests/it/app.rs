@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use longtake::config::Config;
 use longtake::wiring::{self, Running};
+use longtake_core::retention::{Keep, Retention};
 use longtake_core::store::Store;
+use longtake_engine::retention::{self, Removed};
 use longtake_testing::wait_until;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -43,11 +45,16 @@ impl Server {
     }
 
     /// Stops it and starts it again on the same data, at another address.
-    pub async fn restarted(mut self) -> Self {
+    pub async fn restarted(self) -> Self {
+        self.restarted_with(|_| {}).await
+    }
+
+    /// The same with some settings changed.
+    pub async fn restarted_with(mut self, change: impl FnOnce(&mut Config)) -> Self {
         if let Some(running) = self.running.take() {
             running.stop().await;
         }
-        Self::start_in(std::mem::take(&mut self.folder), |_| {}).await
+        Self::start_in(std::mem::take(&mut self.folder), change).await
     }
 
     async fn start_in(folder: PathBuf, change: impl FnOnce(&mut Config)) -> Self {
@@ -63,6 +70,14 @@ impl Server {
     /// Its rows, for what would take many requests.
     pub fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.running.as_ref().unwrap().app.store)
+    }
+
+    /// One round of retention, now, whatever the config says. Its own rounds, if there are any, do not know of it.
+    pub async fn expire(&self, keep: Keep) -> Removed {
+        let engine = &self.running.as_ref().unwrap().app.engine;
+        let mut parts = engine.parts().clone();
+        parts.config.retention = Retention { default: keep, ..Retention::default() };
+        retention::expire(&parts, engine.metrics()).await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use longtake::config::{Config, ConfigError, Role, Sources, document};
 use longtake::http::limits::Limits;
+use longtake_core::retention::Keep;
 
 /// A folder with a config file in it.
 struct Folder(PathBuf);
@@ -135,6 +136,45 @@ const WRONG_FILES: &[(&str, &str)] = &[
         "longtake.toml: [sandbox] enabled: is false and there is no [models.X], so nothing could be made; add a model",
     ),
     (
+        "[retention]\njobs = 30",
+        "longtake.toml: [retention] jobs: must be a time such as \"30d\" or \"12h\", or \"forever\", not 30",
+    ),
+    (
+        "[retention]\nevents = \"30 days\"",
+        "longtake.toml: [retention] events: must be a time such as \"30d\" or \"12h\", or \"forever\", not \"30 days\"",
+    ),
+    (
+        "[retention]\njobs = \"12h\"",
+        "longtake.toml: [retention] jobs: 12h is too short: idempotency keys live as long as their videos, and clients rely on them for a day; write at least \"1d\", or \"forever\"",
+    ),
+    (
+        "[retention]\nartifacts = \"59m\"",
+        "longtake.toml: [retention] artifacts: 59m is too short: clients that were just told would come too late; write at least \"1h\", or \"forever\"",
+    ),
+    (
+        "[retention]\nevents = \"40000d\"",
+        "longtake.toml: [retention] events: 40000d is too long; write at most \"36500d\", or \"forever\"",
+    ),
+    ("[retention]\nartifact = \"1d\"", "longtake.toml: [retention] artifact: unknown key; did you mean artifacts?"),
+    ("[retention.project.a]\njobs = \"1d\"", "longtake.toml: [retention] project: unknown key; did you mean projects?"),
+    ("retention = \"30d\"", "longtake.toml: retention: is a section; write [retention] and its settings below"),
+    (
+        "[retention.projects]\na = \"30d\"",
+        "longtake.toml: [retention.projects] a: must be a section; write [retention.projects.a]",
+    ),
+    (
+        "[retention.projects.a]\nevent = \"1d\"",
+        "longtake.toml: [retention.projects.a] event: unknown key; did you mean events?",
+    ),
+    (
+        "[retention.projects.a]\nevents = \"1m\"",
+        "longtake.toml: [retention.projects.a] events: 1m is too short: clients that were just told would come too late; write at least \"1h\", or \"forever\"",
+    ),
+    (
+        "[retention.projects.\" \"]\nevents = \"1d\"",
+        "longtake.toml: [retention.projects]  : a project's name has 1 to 64 characters; write it as its API keys have it",
+    ),
+    (
         "listen = \"0.0.0.0:7373\"\n[server]\ninsecure_no_auth = true",
         "longtake.toml: [server] insecure_no_auth: is refused on 0.0.0.0:7373, which others can reach; listen on 127.0.0.1, or use keys",
     ),
@@ -172,6 +212,16 @@ fn every_mistake_in_a_variable_or_flag_names_it() {
             "LONGTAKE_ACCOUNTS__GPUS__APIKEY",
             "x",
             "LONGTAKE_ACCOUNTS__GPUS__APIKEY: there is no such setting; did you mean LONGTAKE_ACCOUNTS__GPUS__API_KEY?",
+        ),
+        (
+            "LONGTAKE_RETENTION__JOBS",
+            "1h",
+            "LONGTAKE_RETENTION__JOBS: 1h is too short: idempotency keys live as long as their videos, and clients rely on them for a day; write at least \"1d\", or \"forever\"",
+        ),
+        (
+            "LONGTAKE_RETENTION__PROJECTS__A__EVENT",
+            "1h",
+            "LONGTAKE_RETENTION__PROJECTS__A__EVENT: there is no such setting; did you mean LONGTAKE_RETENTION__PROJECTS__A__EVENTS?",
         ),
         (
             "LONGTAKE_ROLE",
@@ -271,6 +321,31 @@ fn secrets_come_from_the_environment_or_from_files() {
 }
 
 #[test]
+fn a_project_keeps_what_it_does_not_say_as_the_others_do() {
+    let file = "[retention]\njobs = \"90d\"\nevents = \"2w\"\n[retention.projects.Our-Trailers]\nartifacts = \"36h\"\n";
+    let folder = Folder::new("retention", file);
+    let config = folder
+        .load(
+            &[
+                ("LONGTAKE_RETENTION__EVENTS", "3w"),
+                ("LONGTAKE_RETENTION__PROJECTS__OUR_TRAILERS__JOBS", "forever"),
+                ("LONGTAKE_RETENTION__PROJECTS__OTHER__EVENTS", "1d"),
+            ],
+            &[],
+        )
+        .unwrap();
+    let days = |days: u64| Some(std::time::Duration::from_secs(days * 86_400));
+    let default = Keep { jobs: days(90), events: days(21), artifacts: None };
+    assert_eq!(config.retention.keep(), default);
+    let [trailers, other] = config.project_retention.as_slice() else { panic!("{:?}", config.project_retention) };
+    assert_eq!((trailers.name.as_str(), other.name.as_str()), ("Our-Trailers", "other"));
+    let hours = Some(std::time::Duration::from_secs(36 * 3_600));
+    assert_eq!(trailers.over(&config.retention), Keep { jobs: None, events: days(21), artifacts: hours });
+    assert_eq!(other.over(&config.retention), Keep { events: days(1), ..default });
+    assert_eq!(Config::default().retention.keep(), Keep::default(), "for ever, unless someone says otherwise");
+}
+
+#[test]
 fn the_defaults_are_those_of_the_parts() {
     let config = Config::default();
     assert_eq!(config.http_limits(), Limits::default());
@@ -290,6 +365,7 @@ fn the_example_is_all_defaults() {
     assert_eq!(example.retry, default.retry);
     assert_eq!(example.sandbox, default.sandbox);
     assert_eq!(example.limits, default.limits);
+    assert_eq!(example.retention, default.retention);
     assert_eq!(example.inputs, default.inputs);
     assert_eq!(example.webhooks, default.webhooks);
     assert_eq!(example.log, default.log);
@@ -303,7 +379,7 @@ fn the_example_is_all_defaults() {
     let taken: Vec<&str> = taken.collect();
     let config =
         Folder::new("uncommented", &taken.join("\n")).load(&[("LONGTAKE_WORKER__TTL_SECS", "30")], &[]).unwrap();
-    assert_eq!((config.accounts.len(), config.models.len()), (1, 1));
+    assert_eq!((config.accounts.len(), config.models.len(), config.project_retention.len()), (1, 1, 1));
 }
 
 fn is_key(text: &str) -> bool {

@@ -19,7 +19,7 @@ use longtake_core::feed::FeedCursor;
 use longtake_core::store::StoreError;
 
 use super::auth::Reader;
-use super::error::{ApiError, ErrorBody, ErrorCode};
+use super::error::{ApiError, CURSOR_EXPIRED, ErrorBody, ErrorCode};
 use super::events::Event;
 use super::query::Query;
 use crate::app::App;
@@ -35,8 +35,9 @@ use stream::FeedStream;
         ("Last-Event-ID" = Option<String>, Header, description = "Begin behind this cursor."),
     ),
     responses(
-        (status = 200, body = Event, content_type = "text/event-stream", description = "`id` is an opaque cursor, `event` the type, `data` the event as JSON; comments keep the line alive. In order per video; after a resume the last events may come again, with the same `id` in `data`."),
+        (status = 200, body = Event, content_type = "text/event-stream", description = "`id` is an opaque cursor, `event` the type, `data` the event as JSON; comments keep the line alive. In order per video; after a resume the last events may come again, with the same `id` in `data`. A stream that cannot go on from its cursor ends with `event: error`, whose `data` is the envelope of an error."),
         (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 410, body = ErrorBody, description = "Events behind the cursor are no longer kept."),
         (status = 503, body = ErrorBody),
     )
 )]
@@ -54,6 +55,7 @@ pub async fn feed(
     let first = app.store.feed(Some(caller.project), asked.after, stream::PAGE).await;
     let first = first.map_err(|error| match error {
         StoreError::Cursor => invalid_cursor(asked.param),
+        StoreError::CursorExpired => ApiError::about(asked.param, ErrorCode::CursorExpired, CURSOR_EXPIRED),
         error => error.into(),
     })?;
     let stream = FeedStream::new(app, caller.project, asked.types, asked.after, first, permit);

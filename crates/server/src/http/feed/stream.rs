@@ -15,6 +15,7 @@ use longtake_core::store::StoreError;
 use longtake_engine::{FeedSubscription, Told};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::super::error::ApiError;
 use super::super::events::event_body;
 use crate::app::App;
 
@@ -39,6 +40,8 @@ enum Phase {
     Settled(FeedSubscription),
     /// Sends what the hub tells.
     Live(FeedSubscription),
+    /// Has said why it cannot go on.
+    Over,
 }
 
 /// Something to be sent, and the cursor that holds with it.
@@ -99,7 +102,7 @@ impl FeedStream {
             return Some(self.comment("hello"));
         }
         loop {
-            if self.app.stopping.is_cancelled() {
+            if self.app.stopping.is_cancelled() || matches!(self.phase, Phase::Over) {
                 return None;
             }
             let piece = match self.due.pop_front() {
@@ -110,6 +113,12 @@ impl FeedStream {
                 Ok(Some(piece)) => return Some(piece),
                 Ok(None) => {}
                 Err(Stop::Told) => return None,
+                // Resumed behind the last cursor, it would not begin again: the client shall know why.
+                Err(Stop::Failed(error @ (StoreError::Cursor | StoreError::CursorExpired))) => {
+                    self.phase = Phase::Over;
+                    let body = serde_json::to_string(&ApiError::from(error).body()).ok()?;
+                    return Some(format!("event: error\ndata: {body}\n\n"));
+                }
                 Err(Stop::Failed(error)) => {
                     // The client resumes behind the last cursor it saw.
                     tracing::warn!(%error, "an event stream ends: its events cannot be read");
@@ -139,6 +148,7 @@ impl FeedStream {
                 self.phase = waiting;
                 self.listen().await
             }
+            Phase::Over => Err(Stop::Told),
         }
     }
 
@@ -191,7 +201,7 @@ impl FeedStream {
             match phase {
                 Phase::Live(subscription) => subscription.next().await.map(Some),
                 Phase::Subscribed(subscription) => subscription.begun().await.map(|()| None),
-                Phase::Greeting | Phase::Paging | Phase::Joining(_) | Phase::Settled(_) => Ok(None),
+                Phase::Greeting | Phase::Paging | Phase::Joining(_) | Phase::Settled(_) | Phase::Over => Ok(None),
             }
         };
         let heard = tokio::select! {

@@ -1,6 +1,6 @@
 //! Decoded members → a request that every route of its model can serve, before anything is paid.
 
-use longtake_core::artifact::{ArtifactError, ArtifactKey, Digest};
+use longtake_core::artifact::{ArtifactKey, Digest};
 use longtake_core::id::ProjectId;
 use longtake_core::provider::InputSupport;
 use longtake_core::request::{InputImage, Size, VideoRequest};
@@ -122,13 +122,9 @@ pub fn image_too_large(param: &str, limit: usize) -> ApiError {
     )
 }
 
-/// Stores the image before its job exists. The key is its digest: what is there already is the same.
+/// Stores the image before its job exists. The key is its digest, so what is there already is the same; it is written all
+/// the same: only a young object is safe from the sweep until the job names it.
 async fn keep(app: &App, image: &InputImage, held: &Held) -> Result<(), ApiError> {
-    match app.artifacts.len(&image.key).await {
-        Ok(length) if length == image.bytes => return Ok(()),
-        Ok(_) | Err(ArtifactError::NotFound) => {}
-        Err(error) => return Err(error.into()),
-    }
     let mut writer = app.artifacts.writer(&image.key).await?;
     writer.write(held.bytes.clone()).await?;
     Ok(writer.finish().await?)

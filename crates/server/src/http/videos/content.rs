@@ -11,6 +11,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use longtake_core::artifact::{ArtifactKey, Digest};
+use longtake_core::state::StateName;
 use longtake_core::store::Job;
 
 use super::get::find;
@@ -18,6 +19,7 @@ use super::path::VideoId;
 use super::pictures::{PictureKind, picture};
 use super::range::{Answer, choose};
 use crate::app::App;
+use crate::config::Kept;
 use crate::http::auth::{Reader, sha256};
 use crate::http::error::{ApiError, ErrorBody, ErrorCode};
 use crate::http::query::Query;
@@ -55,6 +57,7 @@ enum Source {
         (status = 304, description = "The client has these bytes."),
         (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
         (status = 409, body = ErrorBody, description = "Not completed, and no late result is there."),
+        (status = 410, body = ErrorBody, description = "The bytes are no longer kept."),
         (status = 412, body = ErrorBody), (status = 416, body = ErrorBody),
     )
 )]
@@ -68,9 +71,28 @@ pub async fn content(
 ) -> Result<Response, ApiError> {
     let kind = variant(query)?;
     let job = find(&app, &caller, id).await?;
-    let thing = thing(&app, &job, kind).await?;
+    let served = serve(&app, &job, kind, &method, &headers).await;
+    // Retention may have removed the bytes between the look at the row and the look at them.
+    match served {
+        Err(_) if job.output.is_some() => {
+            let now = find(&app, &caller, id).await?;
+            if now.output.is_some() { served } else { Err(no_bytes(&app, &now)) }
+        }
+        served => served,
+    }
+}
+
+/// The answer, as far as the row was right.
+async fn serve(
+    app: &App,
+    job: &Job,
+    kind: Option<PictureKind>,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let thing = thing(app, job, kind).await?;
     let etag = format!("\"{}\"", thing.sha256);
-    let (status, first, len) = match choose(&headers, &etag, thing.len) {
+    let (status, first, len) = match choose(headers, &etag, thing.len) {
         Answer::Whole => (StatusCode::OK, 0, thing.len),
         Answer::Part(first, last) => (StatusCode::PARTIAL_CONTENT, first, last - first + 1),
         Answer::NotModified => return Ok(described(StatusCode::NOT_MODIFIED, &thing, &etag, Body::empty())),
@@ -80,7 +102,7 @@ pub async fn content(
         }
         Answer::NotSatisfiable => return Ok(not_satisfiable(thing.len)),
     };
-    let body = if method == Method::HEAD { Body::empty() } else { open(&app, &thing, first, len).await? };
+    let body = if method == Method::HEAD { Body::empty() } else { open(app, &thing, first, len).await? };
     let mut response = described(status, &thing, &etag, body);
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len));
     if status == StatusCode::PARTIAL_CONTENT {
@@ -102,14 +124,7 @@ fn variant(mut query: Query) -> Result<Option<PictureKind>, ApiError> {
 
 async fn thing(app: &App, job: &Job, kind: Option<PictureKind>) -> Result<Thing, ApiError> {
     let id = job.record.job;
-    let Some(video) = &job.output else {
-        let state = job.record.state.name();
-        let message = match state.is_terminal() {
-            true => format!("the video is {} and has no bytes; its `error` says why", state.word()),
-            false => format!("the video is {}; wait until its status is completed", state.word()),
-        };
-        return Err(ApiError::new(ErrorCode::VideoNotReady, message));
-    };
+    let Some(video) = &job.output else { return Err(no_bytes(app, job)) };
     let Some(kind) = kind else {
         return Ok(Thing {
             bytes: Source::Stored(video.key.clone()),
@@ -127,6 +142,32 @@ async fn thing(app: &App, job: &Job, kind: Option<PictureKind>) -> Result<Thing,
         media_type: kind.format().media_type().to_owned(),
         file_name: format!("{id}.{}.{}", kind.word(), kind.format().extension()),
     })
+}
+
+/// Why there is nothing to serve.
+fn no_bytes(app: &App, job: &Job) -> ApiError {
+    let state = job.record.state.name();
+    let message = match state {
+        StateName::Completed => return expired(app, job),
+        state if state.is_terminal() => format!("the video is {} and has no bytes; its `error` says why", state.word()),
+        state => format!("the video is {}; wait until its status is completed", state.word()),
+    };
+    ApiError::new(ErrorCode::VideoNotReady, message)
+}
+
+/// A completed video has its bytes until retention removes them.
+fn expired(app: &App, job: &Job) -> ApiError {
+    let project = job.record.project;
+    let until = job.record.finished_at.and_then(|at| app.retention().content_until(project, at));
+    let until = until.filter(|until| *until <= app.clock.now());
+    let until = until.and_then(|until| jiff::Timestamp::from_second(until.as_secs()).ok());
+    let message = match (until, app.retention().of(project).content().map(|kept| Kept(Some(kept)))) {
+        (Some(until), Some(kept)) => format!(
+            "this server keeps the bytes of videos for {kept} ([retention]); those of this one were kept until {until} and are gone; create it anew"
+        ),
+        _ => "the bytes of this video were removed by the retention policy of that time; create it anew".to_owned(),
+    };
+    ApiError::new(ErrorCode::ContentExpired, message)
 }
 
 async fn open(app: &App, thing: &Thing, first: u64, len: u64) -> Result<Body, ApiError> {

@@ -9,7 +9,7 @@ use http::HeaderValue;
 use longtake_core::attempt::{Attempt, AttemptState};
 use longtake_core::event::{JobEvent, Snapshot};
 use longtake_core::failure::{Failure, FailureCode};
-use longtake_core::id::{AccountId, AttemptNo, JobId};
+use longtake_core::id::{AccountId, AttemptNo, JobId, ProjectId};
 use longtake_core::provider::ChargedOn;
 use longtake_core::record::{Cancel, ProgressSource};
 use longtake_core::request::VideoRequest;
@@ -51,7 +51,7 @@ pub struct Video {
     pub created_at: i64,
     /// When it finished, in Unix seconds.
     pub completed_at: Option<i64>,
-    /// Always null: links do not die before retention does.
+    /// Until when the stored bytes are kept, in Unix seconds; null where they are kept for ever, and where there are none.
     pub expires_at: Option<i64>,
     /// What the video shall show.
     pub prompt: String,
@@ -103,6 +103,7 @@ pub struct CancelInfo {
 /// The changing half, from a record or from an event.
 struct Moment {
     job: JobId,
+    project: ProjectId,
     created_at: Timestamp,
     snapshot: Snapshot,
     cost_usd_micros: Option<u64>,
@@ -114,11 +115,8 @@ impl Video {
         let record = &job.record;
         let snapshot = record.snapshot(job.output.as_ref());
         let cost_usd_micros = record.attempt.as_ref().and_then(|attempt| cost_of(app, attempt, job.request.seconds));
-        Self::at(
-            app,
-            &job.request,
-            Moment { job: record.job, created_at: record.created_at, snapshot, cost_usd_micros },
-        )
+        let (job_id, project, created_at) = (record.job, record.project, record.created_at);
+        Self::at(app, &job.request, Moment { job: job_id, project, created_at, snapshot, cost_usd_micros })
     }
 
     /// A job as it was at an event. Facts only: an event shows no estimates.
@@ -133,8 +131,8 @@ impl Video {
             let route = model.routes.iter().find(|route| route.account == account).filter(|_| paid)?;
             Some(app.models.price(account, &route.model)?.saturating_mul(job.request.seconds.into()))
         });
-        let (created_at, snapshot) = (job.record.created_at, event.snapshot.clone());
-        Self::at(app, &job.request, Moment { job: event.job, created_at, snapshot, cost_usd_micros })
+        let (project, created_at, snapshot) = (job.record.project, job.record.created_at, event.snapshot.clone());
+        Self::at(app, &job.request, Moment { job: event.job, project, created_at, snapshot, cost_usd_micros })
     }
 
     fn at(app: &App, request: &VideoRequest, moment: Moment) -> Self {
@@ -150,7 +148,7 @@ impl Video {
             eta_seconds: None,
             created_at: moment.created_at.as_secs(),
             completed_at: snapshot.finished_at.map(Timestamp::as_secs),
-            expires_at: None,
+            expires_at: expires_at(app, moment.project, &snapshot).map(Timestamp::as_secs),
             prompt: request.prompt.to_string(),
             remixed_from_video_id: None,
             seconds: request.seconds.to_string(),
@@ -182,6 +180,12 @@ impl Video {
             self.progress_source = Some(ProgressSource::Estimate.word());
         }
     }
+}
+
+/// Until when bytes are kept: those of a completed video, or a late result of another finished one.
+fn expires_at(app: &App, project: ProjectId, snapshot: &Snapshot) -> Option<Timestamp> {
+    let has_bytes = snapshot.state == StateName::Completed || snapshot.output.is_some();
+    app.retention().content_until(project, snapshot.finished_at.filter(|_| has_bytes)?)
 }
 
 /// An estimate never claims more than this.

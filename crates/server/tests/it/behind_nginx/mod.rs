@@ -1,6 +1,10 @@
-//! Two API nodes and three workers behind nginx, the official SDKs as clients, and every process killed once.
+//! Two API nodes and three workers behind nginx, which is configured as docs/operations.md says.
 //!
-//! Needs nginx and the SDKs, so it is run by name: `cargo xtask ci --only cluster`, which says where they are.
+//! `rolling` replaces every process in order, while clients that repeat nothing look on. Here the official SDKs are the
+//! clients, and every process is killed once; that needs the SDKs, so it is run by name: `cargo xtask ci --only cluster`,
+//! which says where they are.
+
+mod rolling;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -24,6 +28,9 @@ const BOUND: Duration = Duration::from_secs(60);
 /// Longest time until both clients are done.
 const CLIENTS_BOUND: Duration = Duration::from_secs(200);
 
+/// Where operators have their config from.
+const OPERATIONS: &str = include_str!("../../../../../docs/operations.md");
+
 /// A running nginx, in a folder of its own.
 struct Nginx {
     process: Child,
@@ -31,19 +38,32 @@ struct Nginx {
     address: SocketAddr,
 }
 
+/// The site that docs/operations.md recommends, with these nodes, at this address.
+fn site(nodes: &[SocketAddr], address: SocketAddr) -> String {
+    let (_, rest) = OPERATIONS.split_once("```nginx\n").unwrap();
+    let (mut site, _) = rest.split_once("```").map(|(site, rest)| (site.to_owned(), rest)).unwrap();
+    let mut fill_in = |place: &str, value: String| {
+        assert_eq!(site.matches(place).count(), 1, "{place}");
+        site = site.replace(place, &value);
+    };
+    for (n, node) in (1..).zip(nodes) {
+        fill_in(&format!("api-{n}:7373"), node.to_string());
+    }
+    fill_in("listen 80;", format!("listen {address};"));
+    assert!(!site.contains(":7373"), "a node for each");
+    site
+}
+
 impl Nginx {
     async fn start(folder: &Path, nodes: &[SocketAddr]) -> Self {
         std::fs::create_dir_all(folder).unwrap();
         let address = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
-        let servers: Vec<String> =
-            nodes.iter().map(|node| format!("server {node} max_fails=1 fail_timeout=1s;")).collect();
         // Temporary files belong to the user of the workers.
         let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
         let config = include_str!("nginx.conf")
             .replace("<HERE>", &folder.display().to_string())
             .replace("<USER>", user)
-            .replace("<NODES>", &servers.join(" "))
-            .replace("<LISTEN>", &address.to_string());
+            .replace("<SITE>", &site(nodes, address));
         let file = folder.join("nginx.conf");
         std::fs::write(&file, config).unwrap();
         let command = || {

@@ -178,7 +178,7 @@ impl Audit<'_> {
     }
 
     /// I7: the reader that resumes has seen every event, in order per video.
-    async fn i7(&self) -> Found {
+    pub async fn i7(&self) -> Found {
         let Some(feed) = self.feed else { return Ok(Vec::new()) };
         let events = self.rows("select job, ver from event").await?;
         let wanted: BTreeSet<(String, u32)> =
@@ -349,6 +349,11 @@ impl Observer {
     pub fn forget(&self) {
         let mut seen = self.seen.lock().unwrap();
         (seen.fences, seen.attempts) = Default::default();
+    }
+
+    /// Claims are committed without waiting for the disk or a standby: after a failover their fences may be given again.
+    pub fn forget_fences(&self) {
+        self.seen.lock().unwrap().fences.clear();
     }
 
     fn broken(&self) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use longtake_testing::postgres::{PostgresCluster, TestDatabase, TextRows};
 
 /// Its name on a server of one's own.
-const NAME: &str = "longtake";
+pub const NAME: &str = "longtake";
 
 /// One database.
 pub enum Db {

@@ -17,14 +17,16 @@ const AGAIN: Duration = Duration::from_millis(100);
 const QUIET: Duration = Duration::from_secs(6);
 
 /// What was seen.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Seen {
     /// Video and sequence.
     pub events: BTreeSet<(String, u32)>,
     /// The highest sequence of each video so far.
     last: BTreeMap<String, u32>,
-    /// An event that came before one it follows.
+    /// An event that came before one it follows, or twice on one stream.
     pub disorder: Vec<String>,
+    /// What the present stream told.
+    stream: BTreeSet<(String, u32)>,
     cursor: Option<String>,
 }
 
@@ -35,12 +37,22 @@ pub struct FeedReader {
 }
 
 impl FeedReader {
-    /// Begins now; returns when the first stream has told its cursor.
-    pub async fn start(client: &Client) -> Self {
-        let seen = Arc::<Mutex<Seen>>::default();
+    /// Begins behind what was seen before.
+    pub fn resume(client: &Client, seen: Seen) -> Self {
+        let seen = Arc::new(Mutex::new(seen));
         let (told, client) = (Arc::clone(&seen), client.clone());
         let task = tokio::spawn(async move { read(&client, &told).await });
-        let reader = Self { seen, task };
+        Self { seen, task }
+    }
+
+    /// What was seen so far, with the cursor behind it.
+    pub fn seen(&self) -> Seen {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Begins now; returns when the first stream has told its cursor.
+    pub async fn start(client: &Client) -> Self {
+        let reader = Self::resume(client, Seen::default());
         until!("the feed begins", Duration::from_secs(30), reader.has_cursor()).await.unwrap();
         reader
     }
@@ -80,6 +92,7 @@ async fn read(client: &Client, seen: &Mutex<Seen>) {
         if answer.status() != 200 {
             continue;
         }
+        seen.lock().unwrap().stream.clear();
         let mut pieces = Box::pin(answer.bytes_stream());
         let mut text = String::new();
         while let Ok(Some(Ok(piece))) = tokio::time::timeout(QUIET, pieces.next()).await {
@@ -99,6 +112,9 @@ impl Seen {
             let video = body["data"]["id"].as_str().unwrap_or_default().to_owned();
             let sequence = u32::try_from(body["sequence"].as_u64().unwrap_or(0)).unwrap_or(0);
             let new = self.events.insert((video.clone(), sequence));
+            if !self.stream.insert((video.clone(), sequence)) {
+                self.disorder.push(format!("{video}: {sequence} came twice"));
+            }
             let last = self.last.entry(video.clone()).or_insert(0);
             // Repeated after a resume is fine; new and skipping one is not.
             if new && sequence != *last + 1 {

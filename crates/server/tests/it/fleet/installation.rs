@@ -12,7 +12,7 @@ use super::client::Client;
 use super::db::Db;
 use super::node::Node;
 use super::vendor::{Class, SimVendor};
-use super::{Settings, folder};
+use super::{Settings, folder, until};
 use crate::chaos::plan::{Action, Kind, TTL_SECS};
 
 /// A packet that is delayed so long has vanished.
@@ -57,9 +57,24 @@ pub struct Installation {
     pub dir: std::path::PathBuf,
 }
 
+/// Variables of a process.
+pub type Environment<'a> = &'a [(&'a str, &'a str)];
+
 impl Installation {
     /// Starts everything; `lies` is the share of the vendor's answers that are lost or an error, half of each.
     pub async fn start(name: &str, workers: usize, api: usize, max_in_flight: u32, lies: f64) -> Result<Self, String> {
+        Self::start_with(name, workers, api, max_in_flight, lies, &[]).await
+    }
+
+    /// The same, with variables for every process.
+    pub async fn start_with(
+        name: &str,
+        workers: usize,
+        api: usize,
+        max_in_flight: u32,
+        lies: f64,
+        environment: Environment<'_>,
+    ) -> Result<Self, String> {
         let dir = folder(name);
         let artifacts = dir.join("artifacts");
         std::fs::create_dir_all(&artifacts).map_err(|error| error.to_string())?;
@@ -95,7 +110,7 @@ impl Installation {
             vendor,
         };
         for place in installation.api.iter_mut().chain(&mut installation.workers) {
-            place.node.start(&[]).await?;
+            place.node.start(environment).await?;
         }
         for place in &installation.api {
             installation.client.add(place.node.url());
@@ -114,6 +129,19 @@ impl Installation {
         let place = places.nth(number).ok_or("there is no such node")?;
         place.node.kill();
         place.node.start(&[]).await
+    }
+
+    /// SIGTERM for one node, API nodes first, its exit code, and a new process in its place that is ready.
+    pub async fn replace(&mut self, number: usize, environment: Environment<'_>) -> Result<Option<i32>, String> {
+        let mut places = self.api.iter_mut().chain(&mut self.workers);
+        let place = places.nth(number).ok_or("there is no such node")?;
+        let code = place.node.end().await?;
+        place.node.start(environment).await?;
+        let ready = format!("{}/readyz", place.node.url());
+        let http = reqwest::Client::builder().no_proxy().build().map_err(|error| error.to_string())?;
+        let what = format!("{} is ready", place.node.name);
+        until!(&what, READY_BOUND, http.get(&ready).send().await.is_ok_and(|answer| answer.status() == 200)).await?;
+        Ok(code)
     }
 
     /// Does one thing; false where its target is already in trouble.
@@ -245,6 +273,9 @@ impl Place {
         Ok(())
     }
 }
+
+/// How long a new process may take until it is ready.
+const READY_BOUND: Duration = Duration::from_secs(30);
 
 /// How long healing everything may take.
 pub const HEAL_BOUND: Duration = Duration::from_secs(90);

@@ -160,6 +160,15 @@ impl Node {
         }
     }
 
+    /// SIGTERM, and its exit code once it has ended.
+    pub async fn end(&mut self) -> Result<Option<i32>, String> {
+        self.terminate();
+        let name = self.name.clone();
+        until!(&format!("{name} ends"), BOUND, !self.runs()).await?;
+        let mut child = self.child.take().ok_or("it was not started")?;
+        child.wait().map(|status| status.code()).map_err(|error| error.to_string())
+    }
+
     /// Waits until it has ended by itself.
     pub async fn ended(&mut self) -> Result<(), String> {
         let name = self.name.clone();
