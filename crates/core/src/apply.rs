@@ -2,6 +2,7 @@
 
 use crate::artifact::Artifact;
 use crate::attempt::{Attempt, AttemptState, Decision, Rejection, Retry, Verdict};
+use crate::cost::over_limit;
 use crate::event::EventKind;
 use crate::failure::{Failure, FailureCode};
 use crate::pacing::Budget;
@@ -45,6 +46,8 @@ pub enum Input {
     },
     /// T22: the client wants it again. Who asked.
     Retry(std::sync::Arc<str>),
+    /// T23: no route for another attempt fits below the client's limit on cost.
+    OverLimit,
 }
 
 impl Input {
@@ -66,6 +69,7 @@ impl Input {
             Self::Canceled(_) => "canceled",
             Self::DeadlinePassed { .. } => "deadline_passed",
             Self::Retry(_) => "retry",
+            Self::OverLimit => "over_limit",
         }
     }
 }
@@ -145,6 +149,7 @@ pub fn apply(record: &Record, input: Input, now: Timestamp) -> Result<Transition
             Ok(change.expired(stopped)) // T18
         }
         (JobState::Failed { .. } | JobState::Canceled, Input::Retry(by)) => Ok(change.retried(by)), // T22
+        (JobState::Queued, Input::OverLimit) => Ok(change.failed(over_limit(record))),              // T23
         _ => Err(invalid),
     }
 }
@@ -255,7 +260,7 @@ impl Change {
                 Some(self.to(JobState::Running { attempt: attempt.n, provider_job }, event)) // T3
             }
             (StateName::Submitting | StateName::Verifying | StateName::Held, AttemptState::NotAccepted) => {
-                let rejection = attempt.rejection.unwrap_or_else(absent);
+                let rejection = attempt.rejection.map_or_else(absent, |rejection| *rejection);
                 Some(self.refused(&rejection, budget)) // T4, T5, T7
             }
             (StateName::Submitting, AttemptState::Unknown) => {
@@ -273,7 +278,7 @@ impl Change {
         if self.record.attempt.as_ref().is_some_and(|attempt| attempt.state.is_unresolved()) {
             self = self.attempt(AttemptState::NotAccepted);
             if let Some(attempt) = &mut self.record.attempt {
-                attempt.rejection = Some(rejection.clone());
+                attempt.rejection = Some(Box::new(rejection.clone()));
             }
         }
         if self.another_attempt(rejection.retry, budget) {

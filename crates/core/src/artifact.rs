@@ -125,6 +125,9 @@ pub enum ArtifactError {
     /// The disk or bucket is full.
     #[error("the artifact store is full")]
     Full,
+    /// It did not answer, or said that it cannot now: the same may work in a moment.
+    #[error("the artifact store does not answer: {0}")]
+    Unavailable(#[source] BoxError),
     /// Anything else.
     #[error("artifact store: {0}")]
     Other(#[source] BoxError),
@@ -132,6 +135,15 @@ pub enum ArtifactError {
 
 /// A stream of bytes from the artifact store.
 pub type ArtifactStream = BoxStream<'static, Result<Bytes, ArtifactError>>;
+
+/// What the answer behind a link to an object says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkAnswer<'a> {
+    /// `video/mp4`.
+    pub media_type: &'a str,
+    /// The name a browser saves it under: letters, digits and `._-`.
+    pub file_name: &'a str,
+}
 
 /// Objects by key. An object is there whole and durable, or not at all.
 #[async_trait]
@@ -155,6 +167,18 @@ pub trait ArtifactStore: Send + Sync {
     ) -> Result<Vec<ArtifactKey>, ArtifactError>;
     /// Free room in bytes, if the store can tell.
     async fn free_bytes(&self) -> Option<u64>;
+    /// A link with which anyone reads the object from where it lies, for so long; `None` where the store makes none.
+    ///
+    /// Made when it is asked for and kept nowhere: it ends, the object does not. That there is such an object is not
+    /// looked at. A store that cannot let an answer say what is asked says what it knows itself.
+    async fn link(
+        &self,
+        _key: &ArtifactKey,
+        _valid_for: Duration,
+        _answer: &LinkAnswer<'_>,
+    ) -> Result<Option<String>, ArtifactError> {
+        Ok(None)
+    }
 }
 
 /// An object being written. Dropped unfinished, it leaves nothing visible.

@@ -186,8 +186,8 @@ pub struct Attempt {
     /// When the store learned from the sender itself that its request ended: it writes no more bytes of it (rule R7).
     /// An unknown outcome alone does not say so: a successor writes that too, and the sender may send yet.
     pub request_ended_at: Option<Timestamp>,
-    /// Why it was not accepted.
-    pub rejection: Option<Rejection>,
+    /// Why it was not accepted. In a box: few attempts have one, and a hundred thousand may wait in memory.
+    pub rejection: Option<Box<Rejection>>,
     /// What was decided while nobody knew.
     pub decision: Option<Decision>,
 }
@@ -268,7 +268,7 @@ fn refuse(attempt: &Attempt, rejection: &Rejection, now: Timestamp) -> Merge {
     if !attempt.state.is_unresolved() {
         return Merge::Unchanged;
     }
-    let rejection = Some(rejection.clone());
+    let rejection = Some(Box::new(rejection.clone()));
     let attempt = Attempt { state: AttemptState::NotAccepted, rejection, resolved_at: Some(now), ..attempt.clone() };
     Merge::Changed { attempt, watch: false }
 }

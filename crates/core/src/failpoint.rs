@@ -46,6 +46,18 @@ fn freeze() {
         // A test that believes in a freeze that did not happen would prove nothing.
         std::process::abort();
     }
+    // The signal may still wait for one of our threads while this one runs on; once a thread has taken it, all stop.
+    while stop_is_pending() {}
+}
+
+/// Whether a SIGSTOP was sent to this process and no thread has taken it yet.
+#[cfg(feature = "failpoints")]
+fn stop_is_pending() -> bool {
+    /// SIGSTOP, number 19, in a mask whose lowest bit is signal 1.
+    const STOP: u64 = 1 << 18;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+    pending.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & STOP != 0)
 }
 
 /// Whether a test ordered that this fails now.

@@ -115,6 +115,14 @@ number_id!(
     /// Names one execution's own intent, so that nobody mistakes another's for it (rule R2).
     Nonce, i64
 );
+number_id!(
+    /// Who is told of events: an endpoint of webhooks.
+    EndpointId, i64
+);
+number_id!(
+    /// One event for one endpoint.
+    DeliveryId, i64
+);
 
 impl PoolId {
     /// No pool is known: any executor may take the work.

@@ -3,12 +3,13 @@
 //! Every state is made by [`apply`](apply::apply) and nowhere else; stores load, apply and save. The traits
 //! [`Store`](store::Store), [`Provider`](provider::Provider), [`ArtifactStore`](artifact::ArtifactStore),
 //! [`Clock`](time::Clock) and [`Random`](id::Random) are the only ways out.
-//! Absent: I/O, a runtime, SQL, HTTP, serde. Rules and their numbers (T1-T22, R1-R12, I1-I12): docs/durability.md.
+//! Absent: I/O, a runtime, SQL, HTTP, serde. Rules and their numbers (T1-T23, R1-R12, I1-I12): docs/durability.md.
 
 pub mod ablation;
 pub mod apply;
 pub mod artifact;
 pub mod attempt;
+pub mod cost;
 pub mod event;
 pub mod executor;
 pub mod failpoint;
@@ -28,6 +29,8 @@ pub mod state;
 pub mod step;
 pub mod store;
 pub mod time;
+pub mod webhook;
+pub mod webhook_store;
 pub mod work;
 
 /// A boxed error that passes by as a source.

@@ -1,4 +1,4 @@
-//! The seam to providers: six calls, a profile of what a provider can and cannot do, and what its answers prove.
+//! The seam to providers: six calls, the one they make to us, a profile of what a provider can and cannot do, and what its answers prove.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -106,6 +106,11 @@ pub struct ProviderProfile {
     pub poll_first: Duration,
     /// Longest wait between polls.
     pub poll_ceiling: Duration,
+    /// It calls back where a submission says so, and can reach us: submissions carry [`SubmitRequest::callback_url`].
+    pub callback: bool,
+    /// Wait between polls of a job whose changes are called back: a safety net for calls that get lost. `None` where
+    /// nothing calls back, or an account says how often to poll.
+    pub poll_quiet: Option<Duration>,
     /// Calls per minute the provider allows for polls and lookups; 0 is no limit.
     pub polls_per_minute: u32,
     /// How long a late attempt is watched.
@@ -127,8 +132,11 @@ pub struct ModelCapabilities {
     pub input_image: InputSupport,
     /// Longest prompt, in characters.
     pub max_prompt_chars: usize,
-    /// Price in millionths of a dollar per second of video; `None` where unknown. The sandbox costs 0.
+    /// Highest price in millionths of a dollar per second of video, for the catalogue; `None` where unknown. What one
+    /// request costs is told by [`Provider::price`].
     pub price_usd_micros_per_second: Option<u64>,
+    /// Whether it makes a new video of an older one with another prompt.
+    pub remix: RemixSupport,
     /// When the provider switches it off: a date, `YYYY-MM-DD`.
     pub sunset: Option<String>,
 }
@@ -142,6 +150,52 @@ pub enum InputSupport {
     Optional,
     /// It cannot do without.
     Required,
+}
+
+/// How a model remixes a completed video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemixSupport {
+    /// It does not.
+    No,
+    /// By the provider's own name for that video, which it still has.
+    ByJob,
+    /// By starting from a picture of that video, which it takes as its input image.
+    FromPicture,
+}
+
+/// What one request costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Price {
+    /// In millionths of a dollar.
+    pub usd_micros: u64,
+    /// Who says so.
+    pub source: PriceSource,
+}
+
+/// Who says what a request costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PriceSource {
+    /// The vendor's published prices, as this version knows them.
+    Catalogue,
+    /// The operator: `[models.x] price_usd_per_second`.
+    Config,
+}
+
+impl PriceSource {
+    /// The word on the wire.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Catalogue => "catalogue",
+            Self::Config => "config",
+        }
+    }
+}
+
+impl Price {
+    /// A price by the second, as the operator configured it.
+    pub fn configured(usd_micros_per_second: u64, seconds: u32) -> Self {
+        Self { usd_micros: usd_micros_per_second.saturating_mul(seconds.into()), source: PriceSource::Config }
+    }
 }
 
 impl ModelCapabilities {
@@ -190,6 +244,8 @@ pub struct SubmitRequest {
     pub input: Option<InputBytes>,
     /// Our name for the attempt; carried wherever the provider has a place for it (rule R6).
     pub client_ref: ClientRef,
+    /// Where the provider shall call back about this attempt and no other. A secret between it and us.
+    pub callback_url: Option<Box<str>>,
 }
 
 /// What to look for after a submission whose answer was lost.
@@ -266,6 +322,37 @@ pub struct Fetched {
     pub length: Option<u64>,
 }
 
+/// A provider's call to us, as it came in. Whose attempt its address names is known already.
+#[derive(Debug, Clone, Copy)]
+pub struct CallbackRequest<'a> {
+    /// Names in lower case, with those values that are text.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// All of it.
+    pub body: &'a [u8],
+}
+
+/// What a provider's call to us says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Callback {
+    /// It asks whether anyone listens: this JSON goes back at once.
+    Challenge(Box<str>),
+    /// Something happened to its job.
+    News(CallbackNews),
+    /// Not this provider's words, or not signed with a key of this account.
+    Refused,
+}
+
+/// What a call testifies: that the attempt was accepted. Whether it succeeded is read again, whatever the call says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallbackNews {
+    /// The job, if it names one.
+    pub provider_job: Option<ProviderJobId>,
+    /// It says that the job goes on: then nobody needs to look.
+    pub pending: bool,
+    /// The body as the timeline keeps it, redacted.
+    pub excerpt: Box<str>,
+}
+
 /// A call that did not give what was asked. A variant exists only where the caller does something else.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
@@ -330,7 +417,7 @@ pub fn evidence_of(answer: &Result<ProviderJobId, ProviderError>) -> Evidence {
 /// One exchange with a provider as the timeline keeps it: no credentials, no prompt, no signed query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exchange {
-    /// `submit`, `find`, `poll`, `fetch` or `cancel`.
+    /// `submit`, `find`, `poll`, `fetch`, `cancel`, or `callback` for a call of theirs.
     pub call: &'static str,
     /// When it began.
     pub at: Timestamp,
@@ -400,6 +487,13 @@ pub trait Provider: Send + Sync {
     /// `Unsupported` naming the field, before anything is paid.
     fn check(&self, account: AccountId, model: &str, request: &VideoRequest) -> Result<(), Unsupported>;
 
+    /// Whether a member of `provider_options` means anything to a model; whether its value will do, [`Provider::check`]
+    /// says. For front doors whose clients send what only some providers know.
+    fn knows_option(&self, account: AccountId, model: &str, name: &str) -> bool;
+
+    /// What a request costs if it succeeds; `None` where nobody knows.
+    fn price(&self, account: AccountId, model: &str, request: &VideoRequest) -> Option<Price>;
+
     /// Sends one submission, once (rule R3).
     async fn submit(&self, call: &Call, request: &SubmitRequest) -> Result<ProviderJobId, ProviderError>;
 
@@ -414,6 +508,12 @@ pub trait Provider: Send + Sync {
 
     /// Asks to stop a provider job. Asked only where the profile has a cancel.
     async fn cancel(&self, call: &Call, job: &ProviderJobId) -> Result<CancelAnswer, ProviderError>;
+
+    /// Reads a call of the provider to us, and verifies it where the provider signs. Asked only where the profile has
+    /// callbacks; answers at once, from the request alone.
+    fn callback(&self, _account: AccountId, _request: &CallbackRequest<'_>) -> Callback {
+        Callback::Refused
+    }
 
     /// Says whether the account works, without paying: for `longtake doctor`. `Ok` carries a word on what was seen.
     async fn check_account(&self, call: &Call) -> Result<String, ProviderError>;

@@ -5,6 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::artifact::{ArtifactKey, Digest};
+use crate::id::{AccountId, JobId, ProviderJobId};
+use crate::webhook::VideoWebhook;
 
 /// Width and height in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,6 +56,40 @@ pub struct InputImage {
     pub sha256: Digest,
 }
 
+/// What is made of an older video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SourceKind {
+    /// The same video with another prompt.
+    Remix,
+}
+
+impl SourceKind {
+    /// The word in stored requests.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Remix => "remix",
+        }
+    }
+
+    /// From the stored word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Remix].into_iter().find(|kind| kind.word() == word)
+    }
+}
+
+/// A completed video of ours that another one is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Which.
+    pub video: JobId,
+    /// What is made of it.
+    pub kind: SourceKind,
+    /// Who made it. Nobody else knows it, so every attempt goes there.
+    pub account: AccountId,
+    /// The provider's name for it; `None` where the provider starts from a picture of it, which is then the input.
+    pub provider_job: Option<ProviderJobId>,
+}
+
 /// One request, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VideoRequest {
@@ -73,4 +109,17 @@ pub struct VideoRequest {
     pub priority: i16,
     /// For the route's provider: a JSON object as text, already checked by it.
     pub provider_options: Option<Box<str>>,
+    /// The older video this one is made of.
+    pub source: Option<Source>,
+    /// All attempts together may cost at most this, in millionths of a dollar (module `cost`).
+    pub max_cost_usd_micros: Option<u64>,
+    /// Who else is told of its events.
+    pub webhook: Option<VideoWebhook>,
+}
+
+impl VideoRequest {
+    /// Whether an account can serve it at all.
+    pub fn may_go_to(&self, account: AccountId) -> bool {
+        self.source.as_ref().is_none_or(|source| source.account == account)
+    }
 }

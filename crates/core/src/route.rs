@@ -22,6 +22,37 @@ pub struct Route {
 ///
 /// `first` is the number of the budget's first attempt. `None` if there are no routes.
 pub fn route_of(routes: &[Route], first: AttemptNo, attempt: AttemptNo) -> Option<&Route> {
-    let made = usize::from(attempt.0.saturating_sub(first.0));
-    routes.get(made % routes.len().max(1))
+    turns_of(routes, first, attempt).next()
+}
+
+/// All routes, each once, in the order in which an attempt may take them: the first is [`route_of`], the others are those
+/// it falls back on where the request itself rules routes out.
+pub fn turns_of(routes: &[Route], first: AttemptNo, attempt: AttemptNo) -> impl Iterator<Item = &Route> {
+    let made = usize::from(attempt.0.saturating_sub(first.0)) % routes.len().max(1);
+    let (before, from) = routes.split_at(made);
+    from.iter().chain(before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(number: i32) -> Route {
+        let (account, pool) = (AccountId(number), PoolId(number));
+        Route { account, model: "m".into(), pool, limits: Limits::NONE }
+    }
+
+    #[test]
+    fn turns_begin_with_the_route_of_the_attempt_and_go_once_around() {
+        let routes = [route(1), route(2), route(3)];
+        let turns = |attempt| -> Vec<i32> {
+            turns_of(&routes, AttemptNo(4), AttemptNo(attempt)).map(|route| route.account.0).collect()
+        };
+        assert_eq!(turns(4), [1, 2, 3]);
+        assert_eq!(turns(5), [2, 3, 1]);
+        assert_eq!(turns(7), [1, 2, 3]);
+        assert_eq!(turns_of(&[], AttemptNo(1), AttemptNo(9)).count(), 0);
+        assert_eq!(route_of(&routes, AttemptNo(1), AttemptNo(2)), Some(&routes[1]));
+        assert_eq!(route_of(&[], AttemptNo(1), AttemptNo(1)), None);
+    }
 }

@@ -25,6 +25,7 @@ use crate::request::VideoRequest;
 use crate::retention::{Expired, Retention};
 use crate::state::Status;
 use crate::time::Timestamp;
+use crate::webhook_store::WebhookStore;
 pub use crate::work::{Claim, Place, Release, Wanted, WantedAccount, WorkKey, WorkKind};
 
 /// A job to be made durable (T1).
@@ -105,6 +106,18 @@ pub enum OpenResult {
     Paced(Timestamp),
 }
 
+/// Whom evidence wakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// Not the sender, where it still owns the job: it testifies itself and takes it up next.
+    Others,
+    /// The owner.
+    Owner,
+    /// The owner, also where the evidence was known and the attempt is still waited for: the provider says that there is
+    /// something new to see.
+    OwnerAlways,
+}
+
 /// Evidence on its way to an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EvidenceRecord {
@@ -120,8 +133,8 @@ pub struct EvidenceRecord {
     pub evidence: Evidence,
     /// The exchanges behind it.
     pub exchanges: Vec<Exchange>,
-    /// Wake the job's owner. `false` only where the owner itself testifies and takes it up next.
-    pub wake: bool,
+    /// Whom it wakes.
+    pub wake: Wake,
 }
 
 impl EvidenceRecord {
@@ -134,12 +147,31 @@ impl EvidenceRecord {
         self.nonce.is_none_or(|nonce| nonce == attempt.nonce && (accepted || attempt.state == AttemptState::Intent))
     }
 
+    /// Whether it is worth a look although it changes nothing: word from the provider about a job that is still waited
+    /// for. What is closed, or names another job, wakes nobody, so that a repeated call does not cut a wait short.
+    pub fn is_word_of(&self, attempt: &Attempt) -> bool {
+        let awaited = attempt.state.is_open() || attempt.state == AttemptState::LateAccepted;
+        let fits = match &self.evidence {
+            Evidence::Accepted(provider_job) => attempt.provider_job.as_ref() == Some(provider_job),
+            Evidence::Unknown => true,
+            Evidence::NotAccepted(_) => false,
+        };
+        self.wake == Wake::OwnerAlways && awaited && fits
+    }
+
+    /// The executor that need not be woken. It may have lost the job since: only who still owns it is spared.
+    pub fn spared(&self, attempt: &Attempt) -> Option<ExecutorId> {
+        (self.wake == Wake::Others).then_some(attempt.executor)
+    }
+
     /// What it does to the attempt of `record`'s job; `claimed` as in [`merge`]. That the request ended counts whatever
     /// else it says, and also where that came too late to count.
     pub fn merge(&self, record: &Record, attempt: &Attempt, claimed: bool, now: Timestamp) -> Merge {
         let ended = attempt.with_request_ended(self.ended, now);
         let attempt = ended.as_ref().unwrap_or(attempt);
-        let merged = if self.concerns(attempt) {
+        // Only the answer to the send itself says that the provider merged two requests.
+        let elsewhere = claimed && self.ended.is_none() && attempt.provider_job.is_none();
+        let merged = if self.concerns(attempt) && !elsewhere {
             merge(record, attempt, &self.evidence, claimed, now)
         } else {
             Merge::Unchanged
@@ -313,7 +345,7 @@ pub type CommitListener = Arc<dyn Fn(&[(JobId, u32)], bool) + Send + Sync>;
 
 /// Rows, durable. The contract of docs/durability.md; sections and rules there.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: WebhookStore {
     /// Makes jobs durable (T1).
     ///
     /// # Errors
@@ -354,7 +386,8 @@ pub trait Store: Send + Sync {
         intents: Vec<OpenAttempt>,
     ) -> Result<Vec<OpenResult>, StoreError>;
 
-    /// Records what is known of attempts, whoever learned it: asks for no owner (rule R5), wakes the owner. Idempotent.
+    /// Records what is known of attempts, whoever learned it: asks for no owner (rule R5), wakes as [`Wake`] says.
+    /// Idempotent, but for its exchanges: they are kept with what changed something or woke somebody.
     ///
     /// # Errors
     /// `CommitUnknown`: repeat until applied.

@@ -14,6 +14,8 @@ use longtake_core::route::Route;
 use longtake_core::store::{ProcessInfo, Store};
 use longtake_core::time::Clock;
 
+use crate::dispatcher::WebhookConfig;
+
 /// What happens to a job whose submission nobody could find out about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnUnknown {
@@ -64,6 +66,14 @@ pub struct EngineConfig {
     pub sweep_interval: Duration,
     /// Age an object must have before it counts as unreferenced.
     pub sweep_age: Duration,
+    /// Where providers reach the receiver of their callbacks, without a slash at its end; `/{provider}/{token}` follows.
+    /// `None` where nobody can call us.
+    pub callback_base: Option<Box<str>>,
+    /// How often the store is asked for news of own work that providers call back about. `None` where news come with
+    /// [`Store::on_commit`] alone: no other process takes callbacks in.
+    pub news_interval: Option<Duration>,
+    /// How much is sent to webhooks at once.
+    pub webhooks: WebhookConfig,
     /// How long what is over is kept.
     pub retention: Retention,
     /// How often what is kept no longer is removed.
@@ -91,6 +101,9 @@ impl Default for EngineConfig {
             drain_timeout: Duration::from_secs(30),
             sweep_interval: Duration::from_secs(3600),
             sweep_age: Duration::from_secs(24 * 3600),
+            callback_base: None,
+            news_interval: None,
+            webhooks: WebhookConfig::default(),
             retention: Retention::default(),
             expire_interval: Duration::from_secs(600),
         }

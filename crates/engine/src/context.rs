@@ -10,7 +10,7 @@ use longtake_core::attempt::Attempt;
 use longtake_core::id::{AccountId, ExecutorId, PoolId};
 use longtake_core::limits::Limits;
 use longtake_core::provider::{Provider, ProviderProfile};
-use longtake_core::route::{Route, route_of};
+use longtake_core::route::{Route, turns_of};
 use longtake_core::state::JobState;
 use longtake_core::store::{EvidenceRecord, OpenAttempt, OpenResult, Place, StepCommit, StepResult, Store, StoreError};
 use longtake_core::time::{Clock, Timestamp};
@@ -107,9 +107,9 @@ impl Context {
         self.parts.routes.get(model).map_or(&[], Vec::as_slice)
     }
 
-    /// The route of a job's next attempt.
+    /// The route of a job's next attempt, as far as it is known what the request itself rules out.
     pub fn next_route(&self, task: &Task, model: &str) -> Option<&Route> {
-        route_of(self.routes(model), task.record.first_attempt, task.record.next_attempt())
+        turns_of(self.routes(model), task.record.first_attempt, task.record.next_attempt()).nth(task.memory.skipped)
     }
 
     /// The account of an attempt, if this process drives it.

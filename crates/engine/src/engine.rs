@@ -3,20 +3,24 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use longtake_core::store::{CreateResult, ExecutorInfo, NewJob, StoreError};
+use longtake_core::store::{CreateResult, EvidenceRecord, ExecutorInfo, NewJob, StoreError};
+use longtake_core::webhook::WebhookSender;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::batch::Batcher;
 use crate::config::Parts;
 use crate::context::{Fallen, StoreTime};
-use crate::executor::{Ended, Executor};
+use crate::dispatcher::Dispatcher;
+use crate::executor::{Ended, Executor, start_evidence};
 use crate::hub::Hub;
 use crate::metrics::EngineMetrics;
 use crate::retention;
 
 /// Creates under way at once: while one batch waits for its sync, the next is already at the store.
 const CREATE_CALLS: usize = 2;
+/// Calls that record what providers tell by themselves, at once.
+const TESTIMONY_CALLS: usize = 2;
 /// Wait before registering again after a failure.
 const REGISTER_AGAIN: Duration = Duration::from_secs(1);
 
@@ -34,16 +38,35 @@ impl Creates {
     }
 }
 
+/// Records in batches what others than executors learn of attempts: providers that call back.
+#[derive(Clone)]
+pub struct Testimony(Batcher<EvidenceRecord, ()>);
+
+impl Testimony {
+    /// Resolves once the evidence is durable.
+    ///
+    /// # Errors
+    /// As [`Store::record_evidence`](longtake_core::store::Store::record_evidence).
+    pub async fn submit(&self, evidence: EvidenceRecord) -> Result<(), StoreError> {
+        self.0.submit(evidence).await
+    }
+}
+
 /// A running engine. Dropped without [`Engine::drain`], it stops dead, as in a crash.
 pub struct Engine {
     parts: Parts,
     creates: Creates,
+    testimony: Testimony,
     hub: Hub,
     metrics: Arc<EngineMetrics>,
     wake: Arc<Notify>,
+    /// Told after each commit with events.
+    news: Arc<Notify>,
     stop: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
     stopped: watch::Receiver<bool>,
+    /// Webhooks are sent until it says so.
+    delivered: Mutex<Option<watch::Receiver<bool>>>,
 }
 
 impl Engine {
@@ -54,12 +77,15 @@ impl Engine {
     pub async fn start(parts: Parts) -> Result<Self, StoreError> {
         let hub = Hub::of(&*parts.store);
         let metrics = Arc::new(EngineMetrics::default());
-        let wake = Arc::new(Notify::new());
+        let (wake, news) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         {
-            let wake = wake.clone();
-            parts.store.on_commit(Arc::new(move |_events, woken| {
+            let (wake, news) = (wake.clone(), news.clone());
+            parts.store.on_commit(Arc::new(move |events, woken| {
                 if woken {
                     wake.notify_one();
+                }
+                if !events.is_empty() {
+                    news.notify_one();
                 }
             }));
         }
@@ -74,6 +100,7 @@ impl Engine {
                 Box::pin(async move { store.create(jobs).await })
             }),
         ));
+        let testimony = Testimony(start_evidence(&mut tasks, TESTIMONY_CALLS, &parts.store));
         let (stop, stop_seen) = watch::channel(false);
         let (ended, stopped) = watch::channel(false);
         if parts.config.drives {
@@ -85,12 +112,34 @@ impl Engine {
                 tasks.spawn(retention::expire_forever(parts.clone(), metrics.clone()));
             }
         }
-        Ok(Self { parts, creates, hub, metrics, wake, stop, tasks: Mutex::new(tasks), stopped })
+        let (tasks, delivered) = (Mutex::new(tasks), Mutex::new(None));
+        Ok(Self { parts, creates, testimony, hub, metrics, wake, news, stop, tasks, stopped, delivered })
+    }
+
+    /// Sends webhooks from now on, where this process drives work; once per engine.
+    pub fn deliver(&self, sender: Arc<dyn WebhookSender>) {
+        let mut delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.parts.config.drives || delivered.is_some() {
+            return;
+        }
+        let dispatcher = Dispatcher::new(self.parts.clone(), sender, self.metrics.clone());
+        let (news, stop) = (self.news.clone(), self.stop.subscribe());
+        let (ended, seen) = watch::channel(false);
+        *delivered = Some(seen);
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(async move {
+            dispatcher.run(news, stop).await;
+            ended.send_replace(true);
+        });
     }
 
     /// The batched create.
     pub const fn creates(&self) -> &Creates {
         &self.creates
+    }
+
+    /// What providers tell by themselves.
+    pub const fn testimony(&self) -> &Testimony {
+        &self.testimony
     }
 
     /// Who listens to which job.
@@ -113,13 +162,22 @@ impl Engine {
         self.wake.notify_one();
     }
 
-    /// Stops taking work, waits (bounded) for submissions under way, gives everything back. Never waits for a render.
+    /// A hint that deliveries were made due without an event; without it the next look finds them.
+    pub fn deliver_now(&self) {
+        self.news.notify_one();
+    }
+
+    /// Stops taking work, waits (bounded) for submissions and webhooks under way, gives everything back. Never waits for a render.
     /// Creates and events go on until [`Engine::end`].
     pub async fn drain(&self) {
         self.stop.send_replace(true);
         let mut stopped = self.stopped.clone();
         // An error means that the driving task is gone: then there is nothing left to wait for.
         let _ = stopped.wait_for(|stopped| *stopped).await;
+        let delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(mut delivered) = delivered {
+            let _ = delivered.wait_for(|delivered| *delivered).await;
+        }
     }
 
     /// Ends what still runs: creates are taken in and events told no more. After [`Engine::drain`], and after the last

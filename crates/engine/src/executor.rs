@@ -4,6 +4,7 @@
 //! Timers live in memory: an hour of rendering holds no task, no transaction and writes nothing.
 //! Invariants: no SQL, no HTTP; every call has a deadline, and none starts outside the trust window.
 
+mod batches;
 mod drain;
 mod look;
 
@@ -13,22 +14,20 @@ use std::time::Duration;
 
 use longtake_core::id::{AccountId, ExecutorId, Fence};
 use longtake_core::step::{Step, next_step};
-use longtake_core::store::{
-    Beat, EvidenceRecord, OpenAttempt, OpenResult, Place, Share, StepCommit, StepResult, Store, StoreError, WorkKey,
-    WorkKind,
-};
+use longtake_core::store::{Beat, Place, Share, StoreError, WorkKey, WorkKind};
 use longtake_core::time::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::admission::Admission;
-use crate::batch::Batcher;
 use crate::config::{EngineConfig, Parts};
 use crate::context::{Context, Fallen, StoreTime, Trust};
 use crate::metrics::{EngineMetrics, add, set};
 use crate::owned::Owned;
 use crate::steps::perform;
 use crate::task::{Done, Next, Task};
+use batches::start_batches;
+pub(crate) use batches::start_evidence;
 use look::Look;
 
 /// How often work that this executor owns but does not remember is looked for.
@@ -83,6 +82,8 @@ pub(crate) struct Executor {
     asked: BTreeMap<AccountId, Duration>,
     /// Accounts with a limit: a freed slot lets another job in.
     limited: BTreeSet<AccountId>,
+    /// Accounts whose provider calls back.
+    calling_back: Vec<AccountId>,
     /// The account whose queue is asked first by the next look.
     first: usize,
     calls: JoinSet<Message>,
@@ -102,6 +103,8 @@ pub(crate) struct Executor {
     reaping: bool,
     look_at: Duration,
     looked_at: Duration,
+    /// When own work was last asked for news between two looks.
+    news_at: Duration,
     beat_at: Duration,
     adopt_at: Duration,
 }
@@ -127,6 +130,9 @@ impl Executor {
         let limited = (parts.accounts.iter().filter(|(_, entry)| entry.limits.any()).map(|(account, _)| *account))
             .chain(parts.routes.values().flatten().filter(|route| route.limits.any()).map(|route| route.account))
             .collect();
+        let drive = parts.accounts.iter().filter(|(_, entry)| entry.drives);
+        let calling_back = drive.filter(|(account, entry)| entry.provider.profile(**account).callback);
+        let calling_back = calling_back.map(|(account, _)| *account).collect();
         let context = Arc::new(Context { parts, executor, trust, time, fallen, metrics, opens, evidence, steps });
         Self {
             context,
@@ -137,6 +143,7 @@ impl Executor {
             told: BTreeMap::new(),
             asked: BTreeMap::new(),
             limited,
+            calling_back,
             first: 0,
             calls: JoinSet::new(),
             sends: JoinSet::new(),
@@ -151,6 +158,7 @@ impl Executor {
             reaping: false,
             look_at: now,
             looked_at: Duration::ZERO,
+            news_at: Duration::ZERO,
             beat_at: now + beat,
             adopt_at: now + ADOPT_EVERY,
         }
@@ -257,6 +265,7 @@ impl Executor {
         let mut next = now + LONGEST_TIMER;
         if !self.looking {
             next = next.min(self.look_at).min(self.adopt_at);
+            next = self.next_news().map_or(next, |at| next.min(at));
         }
         if !self.beating {
             next = next.min(self.beat_at);
@@ -278,6 +287,8 @@ impl Executor {
         }
         if !self.looking && (self.look_at <= now || self.adopt_at <= now) {
             self.begin_look(now);
+        } else if !self.looking && self.next_news().is_some_and(|at| at <= now) {
+            self.begin_news_look(now);
         }
         if !self.context.trust.holds(now) {
             return;
@@ -491,41 +502,6 @@ impl Executor {
         });
         (last, std::mem::take(&mut self.batches))
     }
-}
-
-/// The three calls that are gathered from single items.
-type Batches = (Batcher<OpenAttempt, OpenResult>, Batcher<EvidenceRecord, ()>, Batcher<StepCommit, StepResult>);
-
-fn start_batches(batches: &mut JoinSet<()>, store: &Arc<dyn Store>, executor: ExecutorId) -> Batches {
-    let (opens, evidence, steps) = (store.clone(), store.clone(), store.clone());
-    let opens = Batcher::start(
-        batches,
-        1,
-        Box::new(move |intents| {
-            let store = opens.clone();
-            Box::pin(async move { store.open_attempts(executor, intents).await })
-        }),
-    );
-    let evidence = Batcher::start(
-        batches,
-        1,
-        Box::new(move |records| {
-            let store = evidence.clone();
-            Box::pin(async move {
-                let answers = vec![(); records.len()];
-                store.record_evidence(records).await.map(|()| answers)
-            })
-        }),
-    );
-    let steps = Batcher::start(
-        batches,
-        1,
-        Box::new(move |commits| {
-            let store = steps.clone();
-            Box::pin(async move { store.step(executor, commits).await })
-        }),
-    );
-    (opens, evidence, steps)
 }
 
 /// Resolves once the engine is told to stop; also if whoever could tell is gone.

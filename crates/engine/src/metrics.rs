@@ -59,6 +59,14 @@ counters! {
     retention_artifacts,
     /// Rounds of retention that an error of the store ended, and objects that could not be removed.
     retention_errors,
+    /// Webhooks that their receiver took.
+    webhooks_delivered,
+    /// Tries of webhooks that came to anything else.
+    webhooks_failed,
+    /// Milliseconds that tries took, summed.
+    webhook_ms_sum,
+    /// Webhooks under way right now.
+    webhooks_in_flight,
     /// Work owned right now.
     owned,
     /// Work that would be owned if each executor had its fair share of every account that several drive.

@@ -1,7 +1,8 @@
 //! Owned work in memory: what is idle, what is busy, and a timer for each that waits.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use longtake_core::id::{AccountId, Fence};
@@ -41,6 +42,24 @@ pub(crate) struct Owned {
     last_timer: u64,
     /// How many of each account.
     load: BTreeMap<AccountId, u32>,
+    names: Names,
+}
+
+/// Names of models, once for all the work that has them: every row brings its own.
+#[derive(Default)]
+struct Names(BTreeSet<Arc<str>>);
+
+impl Names {
+    /// More than any config has; jobs of models that were removed from it come on top.
+    const MOST: usize = 1_000;
+
+    fn share(&mut self, name: &mut Arc<str>) {
+        match self.0.get(&**name) {
+            Some(known) => *name = Arc::clone(known),
+            None if self.0.len() < Self::MOST => drop(self.0.insert(Arc::clone(name))),
+            None => {}
+        }
+    }
 }
 
 /// Stale timers are swept when they outnumber the live ones by this factor.
@@ -56,6 +75,10 @@ impl Owned {
         self.last_timer += 1;
         let (work, timer) = (task.work, self.last_timer);
         task.memory.planned_at = at;
+        self.names.share(&mut task.record.model);
+        if let Some(attempt) = &mut task.record.attempt {
+            self.names.share(&mut attempt.model);
+        }
         self.set(work, Slot::Idle { task, timer });
         self.timers.push(Reverse((at, timer, work)));
         if self.timers.len() > 1_024 && self.timers.len() > STALE_FACTOR * self.slots.len() {

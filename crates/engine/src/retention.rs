@@ -127,7 +127,13 @@ pub async fn sweep(parts: &Parts, age: Duration) -> u64 {
     let mut after: Option<ArtifactKey> = None;
     let mut swept = 0;
     for _ in 0..MAX_PAGES {
-        let Ok(keys) = parts.artifacts.older_than(age, after.as_ref(), SWEEP_PAGE).await else { break };
+        let keys = match parts.artifacts.older_than(age, after.as_ref(), SWEEP_PAGE).await {
+            Ok(keys) => keys,
+            Err(error) => {
+                tracing::warn!(%error, "unreferenced objects stay until the next sweep");
+                break;
+            }
+        };
         let Some(last) = keys.last().cloned() else { break };
         let Ok((removed, _)) = remove_unreferenced(parts, &keys).await else { break };
         swept += removed;

@@ -18,23 +18,28 @@ use longtake_core::time::Timestamp;
 use crate::config::OnUnknown;
 use crate::context::Context;
 use crate::metrics::count;
-use crate::task::{Done, Next, Task};
+use crate::task::{Done, Memory, Next, Task};
 use crate::{stop, storing, submit, verify, watch};
 
 /// Wait before a decision that could not be committed, or was not what its owner thought, is taken again.
 const SECOND_THOUGHT: Duration = Duration::from_secs(1);
 /// Wait for work this process cannot drive (its model or account is not configured here).
 const CANNOT_DRIVE: Duration = Duration::from_secs(30);
+/// Polls that follow news of a provider job although the first of them said "not yet", and the shortest wait before one.
+pub(crate) const HURRIED_POLLS: u8 = 4;
+const HURRY_FIRST: Duration = Duration::from_millis(500);
 /// Smallest change of progress that is told at once, in points, and the time after which any change is told.
 const PROGRESS_POINTS: u8 = 5;
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 /// Does the one thing there is to do now.
 pub(crate) async fn perform(context: Arc<Context>, mut task: Task) -> Done {
-    if std::mem::take(&mut task.memory.stale)
-        && let Committed::Gone = reload(&context, &mut task).await
-    {
-        return Done::gone(&task);
+    if std::mem::take(&mut task.memory.stale) {
+        if let Committed::Gone = reload(&context, &mut task).await {
+            return Done::gone(&task);
+        }
+        // Before the first poll it was most likely told that it is accepted, which is known by now.
+        task.memory.hurried = if task.memory.polls > 0 { HURRIED_POLLS } else { 0 };
     }
     let before = slot_of(&task);
     // A submission that is refused frees the slot it was let in for.
@@ -183,7 +188,7 @@ fn after(context: &Context, task: &Task) -> Next {
         }
         JobState::Running { .. } => {
             let profile = task.record.attempt.as_ref().and_then(|attempt| context.provider(attempt));
-            Next::After(profile.map_or(CANNOT_DRIVE, |(_, profile)| profile.poll_first))
+            Next::After(profile.map_or(CANNOT_DRIVE, |(_, profile)| profile.poll_quiet.unwrap_or(profile.poll_first)))
         }
         _ => Next::Now,
     }
@@ -294,9 +299,28 @@ async fn pending(
             Committed::Gone => return Done::gone(&task),
         }
     }
-    let wait = poll_delay(task.memory.polls, profile.poll_first, profile.poll_ceiling, retry_after);
-    task.memory.polls = task.memory.polls.saturating_add(1);
+    let wait = until_next_poll(&mut task.memory, profile, retry_after);
     Done::keep(task, Next::After(wait))
+}
+
+/// The wait after a poll that said "not yet". Where changes are called back it is long, but not right after such a call:
+/// what it told of may show in the next answers only.
+pub(crate) fn until_next_poll(
+    memory: &mut Memory,
+    profile: &ProviderProfile,
+    retry_after: Option<Duration>,
+) -> Duration {
+    let polls = memory.polls;
+    memory.polls = polls.saturating_add(1);
+    match profile.poll_quiet {
+        Some(quiet) if memory.hurried == 0 => quiet.max(retry_after.unwrap_or_default()),
+        Some(_) => {
+            memory.hurried -= 1;
+            let tries = u32::from((HURRIED_POLLS - 1).saturating_sub(memory.hurried));
+            poll_delay(2 * tries, HURRY_FIRST, profile.poll_first.max(HURRY_FIRST), retry_after)
+        }
+        None => poll_delay(polls, profile.poll_first, profile.poll_ceiling, retry_after),
+    }
 }
 
 /// Another attempt by itself only where this one is provably unpaid and the request is not at fault.

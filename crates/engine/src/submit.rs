@@ -1,5 +1,6 @@
 //! One submission: permits, the intent, one send, and what its answer proves (rules R1-R3, R6, R9, R10).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use longtake_core::ablation::{Rule, is_off};
@@ -8,19 +9,22 @@ use longtake_core::artifact::ArtifactError;
 use longtake_core::attempt::{Attempt, AttemptState, Evidence, Rejection, Retry};
 use longtake_core::failpoint;
 use longtake_core::failure::{Failure, FailureCode};
-use longtake_core::id::{JobId, Nonce, ProviderJobId};
+use longtake_core::id::{AccountId, AttemptNo, JobId, Nonce, ProviderJobId};
 use longtake_core::limits::AttemptLimits;
 use longtake_core::provider::{Call, Exchange, Idempotency, InputBytes, ProviderError, SubmitRequest, evidence_of};
+use longtake_core::request::VideoRequest;
 use longtake_core::route::Route;
-use longtake_core::store::{EvidenceRecord, OpenAttempt, OpenResult, StoreError};
+use longtake_core::store::{EvidenceRecord, OpenAttempt, OpenResult, StoreError, Wake};
 use longtake_core::time::Timestamp;
 
+use crate::callback;
 use crate::client_ref::client_ref;
 use crate::config::AccountEntry;
 use crate::context::Context;
 use crate::metrics::count;
 use crate::steps::{Committed, budget, cannot_drive, changed, decide, later, reload};
 use crate::task::{Done, Next, Task};
+use crate::turn::{self, Turn};
 
 /// Wait before evidence that could not be recorded is recorded again.
 const EVIDENCE_AGAIN: Duration = Duration::from_millis(500);
@@ -30,16 +34,30 @@ pub(crate) async fn perform(context: &Context, mut task: Task) -> Done {
     let Some(route) = context.next_route(&task, &task.record.model).cloned() else {
         return cannot_drive(context, task, "its model has no route");
     };
+    let wanted = match request_of(context, &task).await {
+        Ok(wanted) => wanted,
+        Err(error) => return not_yet(context, task, &route, &error),
+    };
+    match turn::of(context, &task, &wanted).await {
+        Ok(Turn::Skip(skipped)) if skipped == task.memory.skipped => {}
+        Ok(Turn::Skip(skipped)) => {
+            // Into the row of the account that it goes to.
+            task.memory.skipped = skipped;
+            return Done::keep(task, Next::Now);
+        }
+        Ok(Turn::OverLimit) => return decide(context, task, Input::OverLimit, Vec::new()).await,
+        Ok(Turn::SourceElsewhere) => {
+            return cannot_drive(context, task, "no route of its model leads to the account that made its source");
+        }
+        Err(error) => return not_yet(context, task, &route, &error.to_string()),
+    }
     let Some(entry) = context.driven(route.account).cloned() else {
         return cannot_drive(context, task, "the account of its route is not configured");
     };
-    let profile = entry.provider.profile(route.account).clone();
-    let request = match prepare(context, &task, &route).await {
+    let n = task.record.next_attempt();
+    let request = match prepare(context, &task, &entry, &route, n, wanted).await {
         Ok(request) => request,
-        Err(error) => {
-            tracing::warn!(job.id = %task.work.job, error, "cannot prepare the submission yet");
-            return later(task, &profile, None);
-        }
+        Err(error) => return not_yet(context, task, &route, &error),
     };
     failpoint::hit("C3");
     if is_off(Rule::R1) {
@@ -58,18 +76,38 @@ pub(crate) async fn perform(context: &Context, mut task: Task) -> Done {
     failpoint::hit("C7");
     task.memory.quiet_since = Some(context.parts.clock.monotonic());
     // Where keys are recognised a successor may have sent the same purchase again: then our refusal closes nothing.
-    let own = (profile.idempotency != Idempotency::None).then_some(attempt.nonce);
+    let keys = entry.provider.profile(route.account).idempotency;
+    let own = (keys != Idempotency::None).then_some(attempt.nonce);
     let ended = Some(attempt.sender());
     let (job, attempt) = (task.work.job, attempt.n);
-    record(context, EvidenceRecord { job, attempt, nonce: own, ended, evidence, exchanges, wake: false }).await;
+    record(context, EvidenceRecord { job, attempt, nonce: own, ended, evidence, exchanges, wake: Wake::Others }).await;
     let input = Input::Fold(budget(context, &task));
     decide(context, task, input, Vec::new()).await
 }
 
-/// Everything slow comes before the intent, so that the time in which a crash leaves doubt is short (rule R1).
-async fn prepare(context: &Context, task: &Task, route: &Route) -> Result<SubmitRequest, String> {
+async fn request_of(context: &Context, task: &Task) -> Result<Arc<VideoRequest>, String> {
     let request = context.parts.store.request(task.work.job).await.map_err(|error| error.to_string())?;
-    let request = request.ok_or("its request is not stored")?;
+    Ok(request.ok_or("its request is not stored")?)
+}
+
+/// Something of ours did not answer. Nothing was sent, so it is tried again.
+fn not_yet(context: &Context, task: Task, route: &Route, error: &str) -> Done {
+    tracing::warn!(job.id = %task.work.job, error, "cannot prepare the submission yet");
+    match context.driven(route.account) {
+        Some(entry) => later(task, entry.provider.profile(route.account), None),
+        None => cannot_drive(context, task, "the account of its route is not configured"),
+    }
+}
+
+/// Everything slow comes before the intent, so that the time in which a crash leaves doubt is short (rule R1).
+async fn prepare(
+    context: &Context,
+    task: &Task,
+    entry: &AccountEntry,
+    route: &Route,
+    n: AttemptNo,
+    request: Arc<VideoRequest>,
+) -> Result<SubmitRequest, String> {
     let input = match &request.input {
         None => None,
         Some(image) => {
@@ -78,7 +116,6 @@ async fn prepare(context: &Context, task: &Task, route: &Route) -> Result<Submit
             Some(InputBytes { media_type: image.media_type.clone(), bytes })
         }
     };
-    let n = task.record.next_attempt();
     Ok(SubmitRequest {
         job: task.work.job,
         attempt: n,
@@ -86,7 +123,21 @@ async fn prepare(context: &Context, task: &Task, route: &Route) -> Result<Submit
         request,
         input,
         client_ref: client_ref(&context.parts.secret_key, task.record.project, task.work.job, n),
+        callback_url: callback_url(context, entry, route.account, task.work.job, n),
     })
+}
+
+/// Where the provider shall call back about this attempt; the same whoever sends it.
+pub(crate) fn callback_url(
+    context: &Context,
+    entry: &AccountEntry,
+    account: AccountId,
+    job: JobId,
+    n: AttemptNo,
+) -> Option<Box<str>> {
+    let base = context.parts.config.callback_base.as_deref()?;
+    let provider = &entry.provider;
+    provider.profile(account).callback.then(|| callback::url(base, &context.parts.secret_key, provider.name(), job, n))
 }
 
 fn intent(context: &Context, route: &Route, request: &SubmitRequest) -> Attempt {
@@ -144,7 +195,8 @@ async fn open(context: &Context, task: &mut Task, limits: AttemptLimits, attempt
             // This execution knows that it did not send: if the row is there after all, that settles it.
             let evidence = Evidence::NotAccepted(not_sent("the intent was not confirmed in time"));
             let (job, nonce, ended, exchanges) = (task.work.job, Some(sender.nonce), Some(sender), Vec::new());
-            record(context, EvidenceRecord { job, attempt: n, nonce, ended, evidence, exchanges, wake: false }).await;
+            record(context, EvidenceRecord { job, attempt: n, nonce, ended, evidence, exchanges, wake: Wake::Others })
+                .await;
             match reload(context, task).await {
                 Committed::Gone => Opened::Gone,
                 Committed::Applied | Committed::Changed => Opened::Changed,
@@ -217,9 +269,8 @@ pub(crate) async fn testify(
     attempt: &Attempt,
     evidence: Evidence,
     exchanges: Vec<Exchange>,
-    wake: bool,
 ) {
-    let attempt = attempt.n;
+    let (attempt, wake) = (attempt.n, Wake::Others);
     record(context, EvidenceRecord { job, attempt, nonce: None, ended: None, evidence, exchanges, wake }).await;
 }
 
@@ -238,11 +289,12 @@ pub(crate) async fn take_over(context: &Context, mut task: Task) -> Done {
         && let Some(entry) = context.entry(&attempt).cloned()
     {
         let route = context.route_of(&attempt);
-        if let Ok(mut request) = prepare(context, &task, &route).await {
-            request.attempt = attempt.n;
+        if let Ok(wanted) = request_of(context, &task).await
+            && let Ok(mut request) = prepare(context, &task, &entry, &route, attempt.n, wanted).await
+        {
             request.client_ref = attempt.client_ref.clone();
             let (answer, exchanges) = send(context, &entry, &route, &request).await;
-            testify(context, task.work.job, &attempt, evidence_of(&answer), exchanges, false).await;
+            testify(context, task.work.job, &attempt, evidence_of(&answer), exchanges).await;
         }
         task.memory.quiet_since = Some(context.parts.clock.monotonic());
         let input = Input::Fold(budget(context, &task));

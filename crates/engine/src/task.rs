@@ -33,6 +33,10 @@ pub(crate) struct Memory {
     pub outputs: Vec<Output>,
     /// The account's pace has given it a turn already.
     pub paced: bool,
+    /// Routes that its next attempt passes over, as [`turn`](crate::turn) found.
+    pub skipped: usize,
+    /// Polls that are left to be made in a hurry, since there was news.
+    pub hurried: u8,
     /// It was woken while a step was under way: read again before choosing.
     pub stale: bool,
     /// When this was to be done, on the monotonic clock.

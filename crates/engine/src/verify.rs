@@ -14,7 +14,7 @@ use longtake_core::time::Timestamp;
 use crate::context::Context;
 use crate::metrics::count;
 use crate::steps::{CALL_LIMIT, Committed, budget, cannot_drive, commit, decide, later};
-use crate::submit::{send, testify};
+use crate::submit::{callback_url, send, testify};
 use crate::task::{Done, Next, Task};
 
 /// Clocks of two machines may differ by this much when a listing, or the life of a key, is compared with an intent, and
@@ -222,6 +222,7 @@ async fn send_again(context: &Context, task: &Task, attempt: &Attempt, absence: 
         request,
         input,
         client_ref,
+        callback_url: callback_url(context, &entry, attempt.account, task.work.job, attempt.n),
     };
     let (answer, exchanges) = send(context, &entry, &route, &request).await;
     let retry_after = answer.as_ref().err().and_then(longtake_core::provider::ProviderError::retry_after);
@@ -237,7 +238,7 @@ async fn send_again(context: &Context, task: &Task, attempt: &Attempt, absence: 
             Absence::In(_) | Absence::SenderLives => absence.nothing(retry_after),
         },
         evidence => {
-            testify(context, task.work.job, attempt, evidence, exchanges, false).await;
+            testify(context, task.work.job, attempt, evidence, exchanges).await;
             Finding::Testified
         }
     }
@@ -283,7 +284,7 @@ async fn look_up(
     match unclaimed {
         Unclaimed::One(provider_job) => {
             count(&context.metrics.adopted);
-            testify(context, task.work.job, attempt, Evidence::Accepted(provider_job), exchanges, false).await;
+            testify(context, task.work.job, attempt, Evidence::Accepted(provider_job), exchanges).await;
             Finding::Testified
         }
         Unclaimed::None if complete && absence == Absence::Settled => Finding::Absent(exchanges),

@@ -5,14 +5,13 @@
 
 use longtake_core::apply::LateInput;
 use longtake_core::attempt::Attempt;
-use longtake_core::pacing::poll_delay;
 use longtake_core::provider::{Call, CancelAnswer, CancelSupport, Lookup, ProviderProfile, ProviderState};
 use longtake_core::step::{WatchStep, watch_step};
 use longtake_core::store::StepInput;
 
 use crate::context::Context;
 use crate::metrics::count;
-use crate::steps::{CALL_LIMIT, Committed, ask, cannot_drive, changed, commit, later};
+use crate::steps::{CALL_LIMIT, Committed, ask, cannot_drive, changed, commit, later, until_next_poll};
 use crate::storing::{Copied, copy_all};
 use crate::task::{Done, Next, Task};
 use crate::verify::{Finding, find_out, settle_late};
@@ -73,8 +72,7 @@ async fn follow(context: &Context, mut task: Task, attempt: &Attempt, profile: &
     match status.state {
         ProviderState::Pending => {
             task.memory.not_found_since = None;
-            let wait = poll_delay(task.memory.polls, profile.poll_first, profile.poll_ceiling, status.retry_after);
-            task.memory.polls = task.memory.polls.saturating_add(1);
+            let wait = until_next_poll(&mut task.memory, profile, status.retry_after);
             Done::keep(task, Next::After(wait))
         }
         ProviderState::Failed(_) => settle_late(context, task, LateInput::Ended).await,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::attempts_of;
 use super::audit::evidence_rank;
 use super::expire::Walk;
+use super::webhooks::Webhooks;
 use crate::apply::Transition;
 use crate::artifact::Artifact;
 use crate::attempt::{Attempt, AttemptState};
@@ -103,6 +104,7 @@ pub(super) struct Content {
     pub pool_pace: BTreeMap<PoolId, Timestamp>,
     pub projects: Vec<String>,
     pub keys: BTreeMap<i64, ApiKey>,
+    pub webhooks: Webhooks,
     /// What all processes agree on.
     pub agreed: BTreeMap<&'static str, Box<str>>,
     /// History before it may be missing (rule R12).
@@ -142,6 +144,7 @@ impl Content {
             pool_pace: BTreeMap::new(),
             projects: vec!["default".to_owned()],
             keys: BTreeMap::new(),
+            webhooks: Webhooks::default(),
             agreed: BTreeMap::new(),
             quarantine: None,
             walks: BTreeMap::new(),
@@ -236,6 +239,8 @@ impl Content {
             self.feed.push(Some((record.job, ver)));
             self.news.events.push((record.job, ver));
         }
+        let news = log.iter().rev().take(events.len()).rev().cloned().collect::<Vec<_>>();
+        news.iter().for_each(|event| self.announce(event));
     }
 
     pub fn save_attempt(&mut self, job: JobId, attempt: Attempt) {

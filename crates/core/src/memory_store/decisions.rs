@@ -80,7 +80,8 @@ impl Content {
             Evidence::NotAccepted(_) | Evidence::Unknown => false,
         };
         match item.merge(&record, &attempt, claimed, now) {
-            Merge::Unchanged => return,
+            Merge::Unchanged if !item.is_word_of(&attempt) => return,
+            Merge::Unchanged => {}
             Merge::Changed { attempt, watch } => {
                 self.save_attempt(item.job, attempt);
                 if watch {
@@ -89,9 +90,9 @@ impl Content {
             }
             Merge::Orphan(provider_job) => self.add_orphan(item.job, &attempt, provider_job),
         }
+        let spared = item.spared(&attempt);
         self.save_exchanges(item.job, item.attempt, item.exchanges);
-        // The testifier may have lost the job since: only the sender that still owns it needs no waking.
-        self.wake(item.job, (!item.wake).then_some(attempt.executor), now);
+        self.wake(item.job, spared, now);
     }
 
     /// With rule R5 off: evidence counts only while the sender still owns the job, or its successor is finding out.

@@ -126,6 +126,7 @@ impl Content {
         self.settled.retain(|(of, _)| *of != job);
         self.stripped.retain(|(of, _)| *of != job);
         self.trimmed.remove(&job);
+        self.webhooks.forget(job);
         let row = self.jobs.remove(&job)?;
         row.request.input.as_ref().map(|input| input.key.clone())
     }

@@ -2,7 +2,7 @@
 //!
 //! One mutex is the transaction, so every call is atomic and in order; a call loads, applies and saves, like every
 //! store. What it holds can be looked at, copied ([`MemoryStore::fork`]) and audited ([`MemoryStore::audit`]).
-//! Absent: durability, failures, webhooks. Deterministic: ordered maps only, no time but the injected clock.
+//! Absent: durability, failures. Deterministic: ordered maps only, no time but the injected clock.
 
 mod acquire;
 mod audit;
@@ -13,6 +13,7 @@ mod expire;
 mod feed;
 mod ownership;
 mod reads;
+mod webhooks;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

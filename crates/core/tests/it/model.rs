@@ -1,7 +1,7 @@
 //! L0: exhaustive exploration, breadth first, so that a counterexample is a shortest one.
 //!
 //! `protocol`: how a submission is paid at most once, as a small model with each rule as a switch.
-//! `machine`: rows T1-T22, driving the real transitions and the real store in memory. Absent: time that passes by itself.
+//! `machine`: rows T1-T22 (T23 ends a queued job like T18), driving the real transitions and the real store in memory. Absent: time that passes by itself.
 
 mod machine;
 mod protocol;

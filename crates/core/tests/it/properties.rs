@@ -32,7 +32,7 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        6 => (0..15u8, any::<u8>()).prop_map(|(which, arg)| Event::Job(which, arg)),
+        6 => (0..16u8, any::<u8>()).prop_map(|(which, arg)| Event::Job(which, arg)),
         4 => (0..4u8, 0..6u8, 0..3u8, any::<bool>())
             .prop_map(|(n, which, name, claimed)| Event::Evidence { n, which, name, claimed }),
         1 => (0..4u8, 0..4u8).prop_map(|(n, which)| Event::Late { n, which }),
@@ -62,6 +62,9 @@ impl World {
             metadata: BTreeMap::new(),
             priority: 0,
             provider_options: None,
+            source: None,
+            max_cost_usd_micros: None,
+            webhook: None,
         };
         let (job, now) = (JobId::from_bytes([7; 16]), Timestamp::from_micros(1_000_000));
         let record = Record::new(job, ProjectId(1), &request, Some(Duration::from_secs(60)), now);
@@ -146,6 +149,7 @@ impl World {
             10 => Input::SourceGone(failure),
             11 => Input::Canceled(CancelOutcome::ALL[usize::from(arg % 5)]),
             12 => Input::DeadlinePassed { stopped: arg.is_multiple_of(2) },
+            15 => Input::OverLimit,
             _ => Input::Retry("client".into()),
         }
     }

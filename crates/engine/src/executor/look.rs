@@ -8,6 +8,7 @@ use longtake_core::store::{Claim, Release, StoreError, Wanted, WantedAccount, Wo
 
 use super::{ADOPT_EVERY, Executor, Message, RELEASE_BATCH};
 use crate::context::Context;
+use crate::steps::HURRIED_POLLS;
 use crate::task::Task;
 
 /// Who owns more than its share of an account leaves due work of it to the others for so long.
@@ -18,8 +19,8 @@ pub(super) struct Look {
     claims: Result<Vec<Claim>, StoreError>,
     /// There was as much as could be taken: look again at once.
     more: bool,
-    /// The queue gave all that was asked for: there may be more.
-    hungry: bool,
+    /// The queue gave all that was asked for: there may be more. `None` where it was not asked.
+    hungry: Option<bool>,
 }
 
 impl Executor {
@@ -47,6 +48,21 @@ impl Executor {
         let returns = self.take_returns();
         let context = self.context.clone();
         self.calls.spawn(async move { Message::Look(look(&context, wanted, adopt.then_some(known), returns).await) });
+    }
+
+    /// A look for nothing but news of own work.
+    pub(super) fn begin_news_look(&mut self, now: Duration) {
+        self.looking = true;
+        self.news_at = now;
+        let context = self.context.clone();
+        self.calls.spawn(async move { Message::Look(news(&context).await) });
+    }
+
+    /// When own work is asked for news next: only while there is some that a provider calls back about.
+    pub(super) fn next_news(&self) -> Option<Duration> {
+        let interval = self.config().news_interval?;
+        let expected = self.calling_back.iter().any(|account| self.owned.of(*account) > 0);
+        expected.then(|| self.news_at.max(self.looked_at) + interval)
     }
 
     /// What there is room for. Accounts take turns at being asked first.
@@ -102,7 +118,7 @@ impl Executor {
         let now = self.now();
         match look.claims {
             Ok(claims) => {
-                self.hungry = look.hungry;
+                self.hungry = look.hungry.unwrap_or(self.hungry);
                 if look.more {
                     self.look_at = now;
                 }
@@ -123,7 +139,10 @@ impl Executor {
             return;
         }
         let mut task = match self.owned.knows(work, fence).then(|| self.owned.take(work)).flatten() {
-            Some(task) => task,
+            Some(mut task) => {
+                task.memory.hurried = HURRIED_POLLS;
+                task
+            }
             None => Box::new(Task::new(claim.clone())),
         };
         task.refresh(claim.record, claim.late);
@@ -168,9 +187,17 @@ async fn look(context: &Context, wanted: Wanted, known: Option<Vec<(WorkKey, Fen
         Ok((claims, more, hungry))
     };
     match found.await {
-        Ok((claims, more, hungry)) => Look { claims: Ok(claims), more, hungry },
-        Err(error) => Look { claims: Err(error), more: false, hungry: true },
+        Ok((claims, more, hungry)) => Look { claims: Ok(claims), more, hungry: Some(hungry) },
+        Err(error) => Look { claims: Err(error), more: false, hungry: Some(true) },
     }
+}
+
+/// Own work that was woken.
+async fn news(context: &Context) -> Look {
+    let batch = context.parts.config.acquire_batch;
+    let claims = context.parts.store.woken(context.executor, batch).await;
+    let more = claims.as_ref().is_ok_and(|claims| claims.len() >= batch);
+    Look { claims, more, hungry: None }
 }
 
 /// It was taken for a submission.

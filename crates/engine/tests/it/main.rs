@@ -10,6 +10,8 @@
 )]
 
 mod ablations;
+mod callbacks;
+mod cost;
 mod lost_history;
 mod many;
 mod retention;
@@ -19,3 +21,4 @@ mod sim;
 mod simulation;
 mod stage;
 mod steps;
+mod webhooks;

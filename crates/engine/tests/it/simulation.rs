@@ -12,10 +12,10 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// The seeds of one class: with five classes, every fifth.
+/// The seeds of one class: with six classes, every sixth.
 fn seeds(class: Class) -> impl Iterator<Item = u64> {
     let (from, count) = (number("LONGTAKE_SIM_FROM", 1), number("LONGTAKE_SIM_SEEDS", SEEDS));
-    (from..from + count).filter(move |seed| seed % 5 == class as u64)
+    (from..from + count).filter(move |seed| seed % 6 == class as u64)
 }
 
 fn fail(options: &Options, outcome: &Outcome) -> ! {
@@ -71,6 +71,11 @@ fn no_fault_pays_twice_or_forgets_where_jobs_are_listed() {
 #[test]
 fn no_fault_pays_twice_or_forgets_where_only_shapes_are_listed() {
     simulate(Class::Shape);
+}
+
+#[test]
+fn no_fault_pays_twice_or_forgets_where_jobs_are_called_back() {
+    simulate(Class::Callback);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use longtake_core::attempt::AttemptState;
 use longtake_core::event::EventKind;
 use longtake_core::id::JobId;
 use longtake_core::record::Record;
+use longtake_core::request::VideoRequest;
 use longtake_core::state::StateName;
 use longtake_core::store::{CreateResult, NewJob, Store};
 use longtake_core::time::Clock;
@@ -43,7 +44,17 @@ impl Stage {
 
     /// As a client of one project, through one process.
     pub async fn create_at(&self, place: usize, number: usize, priority: i16, deadline: Option<Duration>) -> JobId {
-        let new = self.new_job(number, priority, deadline);
+        self.accepted(place, number, self.new_job(number, priority, deadline)).await
+    }
+
+    /// With a request that is another in some way.
+    pub async fn create_changed(&self, number: usize, change: impl FnOnce(&mut VideoRequest)) -> JobId {
+        let mut new = self.new_job(number, 0, None);
+        change(&mut new.request);
+        self.accepted(0, number, new).await
+    }
+
+    async fn accepted(&self, place: usize, number: usize, new: NewJob) -> JobId {
         let creates = self.world.creates(place).expect("a process runs");
         match creates.submit(new).await.expect("the store works") {
             CreateResult::Created(job) => {
@@ -52,6 +63,19 @@ impl Stage {
             }
             other => panic!("not created: {other:?}"),
         }
+    }
+
+    /// Again until the store has said what became of it.
+    pub async fn create_surely(&self, place: usize, number: usize) -> JobId {
+        let new = self.new_job(number, 0, None);
+        for _ in 0..100 {
+            let creates = self.world.creates(place).expect("a process runs");
+            if let Ok(CreateResult::Created(job) | CreateResult::Replayed(job)) = creates.submit(new.clone()).await {
+                self.acknowledged.note(number, job.record.job);
+                return job.record.job;
+            }
+        }
+        panic!("the store does not say what became of a create");
     }
 
     /// Straight into the store, while no process runs.
@@ -67,7 +91,7 @@ impl Stage {
         NewJob {
             job: JobId::new(self.world.clock.now(), &self.ids),
             project: self.world.project_of(number),
-            request: longtake_core::request::VideoRequest { priority, ..clients::request(number) },
+            request: VideoRequest { priority, ..clients::request(number) },
             pool: self.world.pools[0],
             deadline,
             idempotency: None,

@@ -19,7 +19,7 @@ use longtake_core::memory_store::MemoryStore;
 use longtake_core::record::Record;
 use longtake_core::request::{Size, VideoRequest};
 use longtake_core::state::JobState;
-use longtake_core::store::{EvidenceRecord, ExecutorInfo, NewJob, ProcessInfo, Store, WorkKey, WorkKind};
+use longtake_core::store::{EvidenceRecord, ExecutorInfo, NewJob, ProcessInfo, Store, Wake, WorkKey, WorkKind};
 use longtake_core::time::{Clock, Timestamp};
 
 /// Stands still until an action turns it.
@@ -132,6 +132,9 @@ impl World {
             metadata: BTreeMap::new(),
             priority: 0,
             provider_options: None,
+            source: None,
+            max_cost_usd_micros: None,
+            webhook: None,
         };
         let deadline = Some(DEADLINE);
         let new = NewJob { job: job(), project: PROJECT, request, pool: PoolId::NONE, deadline, idempotency: None };
@@ -217,6 +220,7 @@ impl World {
 
     pub fn testify(&self, n: u16, evidence: Evidence, wake: bool) {
         let (attempt, exchanges) = (AttemptNo(n), Vec::new());
+        let wake = if wake { Wake::Owner } else { Wake::Others };
         let item = EvidenceRecord { job: job(), attempt, nonce: None, ended: None, evidence, exchanges, wake };
         now(self.store.record_evidence(vec![item])).unwrap();
     }

@@ -42,6 +42,9 @@ pub fn request(number: usize) -> VideoRequest {
         metadata: BTreeMap::new(),
         priority: i16::try_from(number % 3).unwrap_or(0),
         provider_options: None,
+        source: None,
+        max_cost_usd_micros: None,
+        webhook: None,
     }
 }
 
@@ -170,7 +173,7 @@ pub async fn person(world: Arc<World>, patience: Duration) {
 
 /// Whether a late attempt of this state can only be found out by a person.
 pub fn only_a_person_knows(class: Class) -> bool {
-    matches!(class, Class::Nothing | Class::Key | Class::Shape)
+    matches!(class, Class::Nothing | Class::Key | Class::Shape | Class::Callback)
 }
 
 /// Hides what is finished, at the end of a world.

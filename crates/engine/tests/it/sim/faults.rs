@@ -36,6 +36,8 @@ faults! {
     CancelRefused 300, CancelErrors 150, StaleLinks 150, Truncated 100, Unplayable 80, SlowSource 30,
     // Artifact store (F11).
     ArtifactErrors 50,
+    // Provider: its calls to us. An early one comes before the answer, a late one after the next, and after any timeout.
+    CallbackLost 150, CallbackEarly 300, CallbackLate 300, CallbackRepeated 200,
 }
 
 /// A set of faults.

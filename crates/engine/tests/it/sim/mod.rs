@@ -2,9 +2,10 @@
 //!
 //! Time is virtual, randomness comes from the seed, and everything that is committed or sent is traced, so that a seed is
 //! one history. Phase 1 runs with faults, phase 2 without; then everything must come to rest and the books must balance.
-//! Absent: threads, sockets, files, real time, webhooks (they are delivered elsewhere).
+//! Absent: threads, sockets, files, real time.
 
 pub mod artifacts;
+pub mod callbacks;
 pub mod chaos;
 pub mod clients;
 pub mod clock;
@@ -15,6 +16,7 @@ pub mod provider;
 pub mod store;
 pub mod trace;
 pub mod vendor;
+pub mod webhooks;
 pub mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -22,6 +22,8 @@ pub enum Class {
     Key,
     /// It lists its jobs by their shape: which of several equal ones is ours, it does not say.
     Shape,
+    /// It calls back, and nothing else tells of a submission whose answer was lost.
+    Callback,
 }
 
 /// One world.
@@ -51,6 +53,8 @@ pub struct Options {
     pub faults: FaultSet,
     /// What a scripted test sets otherwise.
     pub tune: fn(&mut EngineConfig),
+    /// Every process sends webhooks.
+    pub webhooks: bool,
 }
 
 /// How long a job may be missing from the provider's list; declared, and kept to.
@@ -59,6 +63,9 @@ pub const LISTING_LAG: Duration = secs(90);
 pub const LONGEST_ACCEPT: Duration = secs(75);
 /// When an accepted job is found by our reference: together with the accept, within the settle time.
 pub const LONGEST_REF_LAG: Duration = secs(40);
+
+/// Wait between polls where jobs are called back.
+pub const POLL_QUIET: Duration = secs(300);
 
 /// How far a wall clock may be off, either way.
 pub const LONGEST_SKEW: Duration = secs(3_600);
@@ -90,6 +97,7 @@ impl Options {
             per_minute: random.chance(300).then(|| random.between(2, 30) as u32),
             projects: random.between(1, 3) as usize,
             tune: |_| {},
+            webhooks: false,
         };
         if options.faults.has(Fault::ClockSkew) {
             options.watch_limit += 2 * LONGEST_SKEW; // a limit of days, which a clock an hour off does not touch
@@ -125,7 +133,7 @@ impl Options {
                 _ => Idempotency::None,
             },
             lookup: match self.class {
-                Class::Nothing | Class::Key => Lookup::None,
+                Class::Nothing | Class::Key | Class::Callback => Lookup::None,
                 Class::ByRef => Lookup::ByRef,
                 Class::Listing => Lookup::List { lag: LISTING_LAG },
                 Class::Shape => Lookup::ListByShape { lag: LISTING_LAG },
@@ -137,6 +145,8 @@ impl Options {
             verify_deadline: self.verify_deadline,
             poll_first: secs(2),
             poll_ceiling: self.poll_ceiling,
+            callback: self.class == Class::Callback,
+            poll_quiet: (self.class == Class::Callback).then_some(POLL_QUIET),
             polls_per_minute: self.polls_per_minute,
             watch_limit: self.watch_limit,
         }

@@ -9,8 +9,8 @@ use futures::StreamExt;
 use longtake_core::failure::{Failure, FailureCode};
 use longtake_core::id::{AccountId, ProviderJobId};
 use longtake_core::provider::{
-    Call, CancelAnswer, Fetched, FindRequest, Found, ModelCapabilities, Output, Provider, ProviderError,
-    ProviderProfile, ProviderStatus, SubmitRequest, Unsupported,
+    Call, CancelAnswer, Fetched, FindRequest, Found, ModelCapabilities, Output, Price, PriceSource, Provider,
+    ProviderError, ProviderProfile, ProviderStatus, SubmitRequest, Unsupported,
 };
 use longtake_core::request::VideoRequest;
 use tokio::sync::oneshot;
@@ -155,6 +155,14 @@ impl Provider for Line {
 
     fn check(&self, _account: AccountId, _model: &str, _request: &VideoRequest) -> Result<(), Unsupported> {
         Ok(())
+    }
+
+    fn knows_option(&self, _account: AccountId, _model: &str, _name: &str) -> bool {
+        false
+    }
+
+    fn price(&self, account: AccountId, _model: &str, _request: &VideoRequest) -> Option<Price> {
+        self.vendor.price(account).map(|usd_micros| Price { usd_micros, source: PriceSource::Catalogue })
     }
 
     async fn submit(&self, call: &Call, request: &SubmitRequest) -> Answer {

@@ -137,13 +137,13 @@ pub struct StoreHandle {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
     Read,
     Write,
 }
 
 impl StoreHandle {
-    async fn run<T>(
+    pub async fn run<T>(
         &self,
         name: &str,
         kind: Kind,
@@ -191,7 +191,7 @@ impl StoreHandle {
         self.database.trace.log(format_args!("e{} {what}", self.process));
     }
 
-    fn rows(&self) -> &MemoryStore {
+    pub fn rows(&self) -> &MemoryStore {
         &self.database.rows
     }
 }

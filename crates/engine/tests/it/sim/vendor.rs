@@ -11,9 +11,11 @@ use longtake_core::provider::{
     SubmitRequest,
 };
 use longtake_core::time::{Clock, Timestamp};
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::SimRandom;
-use super::clock::{SimClock, secs};
+use super::callbacks::Called;
+use super::clock::{SimClock, pause, secs};
 use super::faults::{Fault, Faults};
 use super::options::{Class, LISTING_LAG, LONGEST_REF_LAG, Options};
 use super::provider::Fate;
@@ -39,6 +41,11 @@ pub struct Bill {
 }
 
 impl Bill {
+    /// When its work ends, one way or the other.
+    pub fn finish_at(&self) -> Timestamp {
+        self.finish_at
+    }
+
     /// Whether it takes a slot of its account at the provider.
     pub fn is_running(&self, now: Timestamp) -> bool {
         !self.canceled && now < self.finish_at
@@ -72,6 +79,7 @@ struct Books {
     keys: BTreeMap<(AccountId, Box<str>), usize>,
     intents: BTreeMap<(JobId, u16), Intended>,
     calls: u64,
+    prices: BTreeMap<AccountId, u64>,
 }
 
 pub struct Vendor {
@@ -82,11 +90,18 @@ pub struct Vendor {
     class: Class,
     longest_render: Duration,
     random: SimRandom,
+    callbacks: UnboundedSender<Called>,
     books: Mutex<Books>,
 }
 
 impl Vendor {
-    pub fn new(options: &Options, faults: Arc<Faults>, trace: Trace, clock: SimClock) -> Self {
+    pub fn new(
+        options: &Options,
+        faults: Arc<Faults>,
+        trace: Trace,
+        clock: SimClock,
+        callbacks: UnboundedSender<Called>,
+    ) -> Self {
         Self {
             faults,
             trace,
@@ -95,6 +110,7 @@ impl Vendor {
             class: options.class,
             longest_render: options.longest_render,
             random: SimRandom::stream(options.seed, 77),
+            callbacks,
             books: Mutex::default(),
         }
     }
@@ -106,6 +122,15 @@ impl Vendor {
     /// Time on the way, in and out.
     pub fn travel(&self) -> Duration {
         Duration::from_millis(self.random.between(5, 400))
+    }
+
+    /// What a video costs at an account, in millionths of a dollar; unknown unless set.
+    pub fn price(&self, account: AccountId) -> Option<u64> {
+        self.books().prices.get(&account).copied()
+    }
+
+    pub fn set_price(&self, account: AccountId, usd_micros: u64) {
+        self.books().prices.insert(account, usd_micros);
     }
 
     pub fn bills(&self) -> Vec<Bill> {
@@ -220,6 +245,7 @@ impl Vendor {
         });
         books.keys.insert((account, client_ref), number);
         drop(books);
+        self.call_back(request, &provider_job, render);
         self.trace.log(format_args!(
             "vendor: BILL {provider_job} {account} {} n={} ref={}",
             request.job, request.attempt, request.client_ref
@@ -245,6 +271,29 @@ impl Vendor {
             candidates.pop();
         }
         Found { candidates, complete: !gap }
+    }
+
+    /// Calls where the submission says so: when it begins, and at the end. What fails or is canceled is told no earlier.
+    fn call_back(&self, request: &SubmitRequest, provider_job: &ProviderJobId, render: Duration) {
+        let Some(url) = &request.callback_url else { return };
+        let faults = &self.faults;
+        let begins = if faults.strikes(Fault::CallbackEarly) { 0 } else { self.random.between(1, 4) };
+        for (pending, after) in [(true, secs(begins)), (false, render)] {
+            if faults.strikes(Fault::CallbackLost) {
+                continue;
+            }
+            let late = faults.strikes(Fault::CallbackLate).then(|| secs(faults.below(Fault::CallbackLate, 600)));
+            for _ in 0..1 + u8::from(faults.strikes(Fault::CallbackRepeated)) {
+                let wait = after + late.unwrap_or_default() + self.travel();
+                let called = Called { url: url.clone(), provider_job: provider_job.clone(), pending };
+                let calls = self.callbacks.clone();
+                tokio::spawn(async move {
+                    pause(wait).await;
+                    // At the end of a world nobody listens.
+                    let _ = calls.send(called);
+                });
+            }
+        }
     }
 
     pub fn status(&self, provider_job: &ProviderJobId) -> ProviderStatus {

@@ -12,16 +12,20 @@ use longtake_engine::{AccountEntry, Creates, Engine, EngineConfig, EngineMetrics
 
 use super::SimRandom;
 use super::artifacts::{Bucket, BucketHandle, SimProbe};
+use super::callbacks;
 use super::clock::{Gate, SimClock, secs};
 use super::faults::{Fault, Faults};
-use super::options::Options;
+use super::options::{Class, Options};
 use super::provider::Line;
 use super::store::{Database, StoreHandle};
 use super::trace::Trace;
 use super::vendor::Vendor;
+use super::webhooks::{Receivers, SimSender};
 
 /// The public model of all jobs here.
 pub const MODEL: &str = "sim-1";
+/// Of every process.
+pub const SECRET_KEY: [u8; 32] = [7; 32];
 /// The provider's name for it.
 const UPSTREAM_MODEL: &str = "upstream-1";
 
@@ -42,6 +46,7 @@ pub struct World {
     pub vendor: Arc<Vendor>,
     pub database: Arc<Database>,
     pub bucket: Arc<Bucket>,
+    pub receivers: Arc<Receivers>,
     pub accounts: Vec<AccountId>,
     /// The one model of each account.
     pub pools: Vec<PoolId>,
@@ -59,7 +64,8 @@ impl World {
     pub async fn new(options: Options) -> Arc<Self> {
         let (trace, clock) = (Trace::new(), SimClock::new());
         let faults = Arc::new(Faults::new(options.seed, options.faults));
-        let vendor = Arc::new(Vendor::new(&options, faults.clone(), trace.clone(), clock.clone()));
+        let (calls, called) = tokio::sync::mpsc::unbounded_channel();
+        let vendor = Arc::new(Vendor::new(&options, faults.clone(), trace.clone(), clock.clone(), calls));
         let rows = MemoryStore::new(Arc::new(clock.clone()));
         let names = (0..options.accounts).map(|n| (format!("account-{n}"), "simulated".to_owned())).collect();
         let accounts = rows.register_accounts(names).await.expect("the rows do not fail");
@@ -85,11 +91,15 @@ impl World {
             sweep_age: secs(3_600),
             ..EngineConfig::default()
         };
+        if options.class == Class::Callback {
+            (config.callback_base, config.news_interval) = (Some(callbacks::BASE.into()), Some(secs(2)));
+        }
         (options.tune)(&mut config);
-        Arc::new(Self {
+        let world = Arc::new(Self {
             processes: Mutex::new((0..options.engines).map(|_| None).collect()),
             starts: SimRandom::stream(options.seed, 99),
             undertaker: Mutex::default(),
+            receivers: Receivers::new(clock.clone()),
             options,
             trace,
             faults,
@@ -102,7 +112,9 @@ impl World {
             project: projects[0],
             projects,
             config,
-        })
+        });
+        tokio::spawn(callbacks::receive(Arc::downgrade(&world), called));
+        world
     }
 
     /// The project of one client.
@@ -126,11 +138,15 @@ impl World {
         let parts = self.parts(place, &process);
         self.trace.log(format_args!("e{place} starts, its clock is {skew} s off"));
         self.listen(&process);
-        let listeners = process.listeners.clone();
+        let (listeners, process_gate) = (process.listeners.clone(), process.gate.clone());
         self.processes()[place] = Some(process);
         loop {
             match Engine::start(parts.clone()).await {
                 Ok(engine) => {
+                    if self.options.webhooks {
+                        let (receivers, gate) = (self.receivers.clone(), process_gate.clone());
+                        engine.deliver(Arc::new(SimSender { receivers, gate }));
+                    }
                     if let Some(process) = &mut self.processes()[place] {
                         process.engine = Some(Arc::new(engine));
                     }
@@ -186,7 +202,7 @@ impl World {
             random: Arc::new(SimRandom::new(longtake_core::id::Random::u64(&self.starts))),
             accounts: self.accounts.iter().map(|account| (*account, entry(account))).collect(),
             routes: BTreeMap::from([(MODEL.to_owned(), self.accounts.iter().zip(&self.pools).map(route).collect())]),
-            secret_key: [7; 32],
+            secret_key: SECRET_KEY,
             process: ProcessInfo { host: format!("host-{place}"), ..ProcessInfo::default() },
             config: self.config.clone(),
         }
