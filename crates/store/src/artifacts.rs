@@ -1,8 +1,12 @@
-//! Bytes in files: the artifact store of one machine.
+//! Bytes in files: the artifact store of one machine. [`bucket`] keeps them in object storage.
 //!
 //! `object_store` writes: to a hidden file beside the place, which is synced, renamed and its folder synced on finish.
 //! Reads and listings go chunk by chunk and folder by folder, so memory does not grow with a video or with the store
-//! (but for the names of one folder). Absent: buckets; encryption; who may see what.
+//! (but for the names of one folder). Absent: encryption; who may see what.
+
+pub mod bucket;
+pub mod cloud;
+mod upload;
 
 use std::fs::{DirBuilder, File, Metadata};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};

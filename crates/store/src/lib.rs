@@ -1,8 +1,8 @@
-//! Durability: rows in SQLite or PostgreSQL and bytes in files; what survives a restart.
+//! Durability: rows in SQLite or PostgreSQL, bytes in files or buckets; what survives a restart.
 //!
-//! [`open`] and [`connect`] give a [`Store`] by URL; [`artifacts::FileArtifacts`] keeps the bytes; [`lock::DataDirLock`] is the right to
+//! [`open`] and [`connect`] give a [`Store`] by URL; [`artifacts`] keeps the bytes; [`lock::DataDirLock`] is the right to
 //! touch either. A store loads, applies longtake-core's rules and saves: no rule is written here.
-//! Absent: object stores, HTTP, the engine.
+//! Absent: HTTP of our own, the engine.
 
 pub mod artifacts;
 pub mod lock;

@@ -25,6 +25,7 @@ pub(crate) const SQLITE: &[Migration] = &[
     Migration { number: 2, name: "pools", sql: include_str!("../migrations/sqlite/0002_pools.sql") },
     Migration { number: 3, name: "retention", sql: include_str!("../migrations/sqlite/0003_retention.sql") },
     Migration { number: 4, name: "request_ended", sql: include_str!("../migrations/sqlite/0004_request_ended.sql") },
+    Migration { number: 5, name: "webhooks", sql: include_str!("../migrations/sqlite/0005_webhooks.sql") },
 ];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migration (

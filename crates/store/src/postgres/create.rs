@@ -17,7 +17,7 @@ use super::picture::News;
 use super::saves::text;
 use super::session::{Failure, MAX_REPEATS, Session, pause};
 use super::{PostgresStore, sql};
-use crate::rows::postgres::{get, job_id, uuid_of};
+use crate::rows::postgres::{get, job_id, types_of, uuid_of};
 use crate::rows::{metadata_text, micros, request_bytes, snapshot_text, unreadable};
 
 /// A job to be created, with its JSON made once.
@@ -197,7 +197,11 @@ async fn insert(session: &Session, new: &[&Draft], now: Option<i64>) -> Result<T
     let key_texts: Vec<&str> = keys.iter().map(|(_, key, _)| &*key.key).collect();
     let fingerprints: Vec<&[u8]> = keys.iter().map(|(_, key, _)| &key.fingerprint[..]).collect();
     let key_jobs: Vec<Uuid> = keys.iter().map(|(.., job)| uuid_of(*job)).collect();
-    let values: [&(dyn ToSql + Sync); 15] = [
+    let hooks: Vec<Option<i64>> =
+        sorted.iter().map(|draft| draft.request.webhook.as_ref().map(|webhook| webhook.endpoint.0)).collect();
+    let hook_types: Vec<Option<i32>> =
+        sorted.iter().map(|draft| draft.request.webhook.as_ref().map(|webhook| types_of(webhook.types))).collect();
+    let values: [&(dyn ToSql + Sync); 17] = [
         &now,
         &ids,
         &projects,
@@ -213,6 +217,8 @@ async fn insert(session: &Session, new: &[&Draft], now: Option<i64>) -> Result<T
         &key_texts,
         &fingerprints,
         &key_jobs,
+        &hooks,
+        &hook_types,
     ];
     let row = session.run_alone(sql::CREATE, &values).await?.into_iter().next();
     let at = get(&row.ok_or_else(|| unreadable("a create without its time"))?, 0)?;

@@ -150,7 +150,8 @@ fn record_evidence(picture: &mut Picture, item: EvidenceRecord, claimed: bool) {
         Evidence::NotAccepted(_) | Evidence::Unknown => false,
     };
     match item.merge(&record, &attempt, claimed, picture.now) {
-        Merge::Unchanged => return,
+        Merge::Unchanged if !item.is_word_of(&attempt) => return,
+        Merge::Unchanged => {}
         Merge::Changed { attempt, watch } => {
             picture.save_attempt(item.job, attempt);
             if watch {
@@ -159,9 +160,9 @@ fn record_evidence(picture: &mut Picture, item: EvidenceRecord, claimed: bool) {
         }
         Merge::Orphan(provider_job) => picture.add_orphan(item.job, &attempt, provider_job),
     }
+    let spared = item.spared(&attempt);
     picture.save_exchanges(item.job, item.attempt, item.exchanges);
-    // The testifier may have lost the job since: only the sender that still owns it needs no waking.
-    picture.wake(item.job, (!item.wake).then_some(attempt.executor));
+    picture.wake(item.job, spared);
 }
 
 /// With rule R5 off: evidence counts only while the sender still owns the job, or its successor is finding out.

@@ -61,6 +61,12 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../migrations/postgres/0004_take_queued.sql"),
         oldest: 1,
     },
+    Migration {
+        number: 5,
+        name: "webhooks",
+        sql: include_str!("../../migrations/postgres/0005_webhooks.sql"),
+        oldest: 1,
+    },
 ];
 /// All of the slow ones.
 pub(super) const LATER: &[Later] = &[Later {

@@ -3,7 +3,7 @@
 //! A call is one transaction: it locks and loads what it concerns in one round trip (`load`), lets longtake-core's rules
 //! change it in memory (`picture`), and saves what differs together with the COMMIT in a second one (`saves`).
 //! Executors beat, and who is silent for longer than its ttl is given up; only `process` and people prove that one sends no
-//! more. Times are the database's. Absent: the data directory and its lock, webhooks.
+//! more. Times are the database's. Absent: the data directory and its lock.
 
 mod acquire;
 mod commands;
@@ -32,6 +32,7 @@ mod saves;
 mod session;
 mod sql;
 mod tls;
+mod webhooks;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

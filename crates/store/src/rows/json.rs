@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use longtake_core::artifact::{ArtifactKey, Digest};
 use longtake_core::event::Snapshot;
-use longtake_core::id::{AccountId, AttemptNo};
+use longtake_core::id::{AccountId, AttemptNo, ProviderJobId};
 use longtake_core::record::{Cancel, CancelOutcome, ProgressSource};
-use longtake_core::request::{InputImage, Size, VideoRequest};
+use longtake_core::request::{InputImage, Size, Source, SourceKind, VideoRequest};
 use longtake_core::state::StateName;
 use longtake_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::webhooks::WebhookRow;
 use super::{Result, failure, unreadable};
 
 #[derive(Serialize, Deserialize)]
@@ -26,6 +27,12 @@ struct RequestRow {
     priority: i16,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     provider_options: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    source: Option<SourceRow>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    max_cost_usd_micros: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    webhook: Option<WebhookRow>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -34,6 +41,39 @@ struct InputRow {
     media_type: Box<str>,
     bytes: u64,
     sha256: Box<str>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SourceRow {
+    video: Box<str>,
+    kind: Box<str>,
+    account: i32,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    provider_job: Option<Box<str>>,
+}
+
+impl SourceRow {
+    fn of(source: &Source) -> Self {
+        Self {
+            video: source.video.to_string().into(),
+            kind: source.kind.word().into(),
+            account: source.account.0,
+            provider_job: source.provider_job.as_ref().map(|job| job.as_str().into()),
+        }
+    }
+
+    fn read(self) -> Result<Source> {
+        let provider_job = match self.provider_job {
+            None => None,
+            Some(name) => Some(ProviderJobId::new(&name).ok_or_else(|| unreadable("no name of a provider's job"))?),
+        };
+        Ok(Source {
+            video: self.video.parse().map_err(|_| unreadable("no id of a video"))?,
+            kind: SourceKind::from_word(&self.kind).ok_or_else(|| unreadable("an unknown kind of source"))?,
+            account: AccountId(self.account),
+            provider_job,
+        })
+    }
 }
 
 /// The request without its model and metadata, which have columns of their own.
@@ -52,6 +92,9 @@ pub(crate) fn request_bytes(request: &VideoRequest) -> Result<Vec<u8>> {
         input,
         priority: request.priority,
         provider_options: request.provider_options.clone(),
+        source: request.source.as_ref().map(SourceRow::of),
+        max_cost_usd_micros: request.max_cost_usd_micros,
+        webhook: request.webhook.as_ref().map(WebhookRow::of),
     };
     serde_json::to_vec(&row).map_err(unreadable)
 }
@@ -82,6 +125,9 @@ pub(crate) fn request_from(model: &str, metadata: Option<&str>, req: &[u8]) -> R
         metadata: metadata.map_or_else(|| Ok(BTreeMap::new()), serde_json::from_str).map_err(unreadable)?,
         priority: row.priority,
         provider_options: row.provider_options,
+        webhook: row.webhook.map(WebhookRow::read).transpose()?,
+        source: row.source.map(SourceRow::read).transpose()?,
+        max_cost_usd_micros: row.max_cost_usd_micros,
     })
 }
 
@@ -154,4 +200,36 @@ pub(crate) fn snapshot_from(text: &str) -> Result<Snapshot> {
         cancel,
         output: row.output.map(|(bytes, hex)| digest(&hex).map(|sha256| (bytes, sha256))).transpose()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_older_versions_are_read() {
+        let old = br#"{"prompt":"a boat","seconds":4,"width":1280,"height":720}"#;
+        let request = request_from("sora", None, old).unwrap();
+        assert_eq!((&*request.prompt, request.seconds, request.priority), ("a boat", 4, 0));
+        assert_eq!((request.source, request.max_cost_usd_micros), (None, None));
+    }
+
+    #[test]
+    fn a_source_and_a_limit_come_back_as_they_were() {
+        let mut request = request_from("sora", None, br#"{"prompt":"x","seconds":4,"width":2,"height":2}"#).unwrap();
+        for provider_job in [None, ProviderJobId::new("video_of_theirs")] {
+            let (video, kind) = ("video_000102030405060708090a0b0c0d0e0f".parse().unwrap(), SourceKind::Remix);
+            request.source = Some(Source { video, kind, account: AccountId(7), provider_job });
+            request.max_cost_usd_micros = Some(u64::MAX);
+            let bytes = request_bytes(&request).unwrap();
+            assert_eq!(request_from("sora", None, &bytes).unwrap(), request);
+        }
+    }
+
+    #[test]
+    fn a_source_of_a_newer_version_is_not_guessed_at() {
+        let row = br#"{"prompt":"x","seconds":4,"width":2,"height":2,
+            "source":{"video":"video_000102030405060708090a0b0c0d0e0f","kind":"reversal","account":7}}"#;
+        assert!(request_from("sora", None, row).is_err());
+    }
 }

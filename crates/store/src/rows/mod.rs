@@ -5,6 +5,7 @@
 
 mod json;
 pub(crate) mod postgres;
+pub(crate) mod webhooks;
 
 use std::time::Duration;
 
@@ -217,7 +218,7 @@ pub(crate) fn attempt_from(row: &Row<'_>, first: usize) -> Result<Attempt, Error
         send_deadline_at: time(row, first + 9)?,
         resolved_at: time_or_none(row, first + 10)?,
         request_ended_at: time_or_none(row, first + 17)?,
-        rejection,
+        rejection: rejection.map(Box::new),
         decision,
     })
 }
@@ -254,7 +255,10 @@ pub(crate) fn event_from(row: &Row<'_>, job: JobId) -> Result<JobEvent, Error> {
 
 /// What a call was, from its stored word.
 pub(crate) fn call_from(word: &str) -> &'static str {
-    ["submit", "find", "poll", "fetch", "cancel"].into_iter().find(|known| *known == word).unwrap_or("other")
+    ["submit", "find", "poll", "fetch", "cancel", "callback"]
+        .into_iter()
+        .find(|known| *known == word)
+        .unwrap_or("other")
 }
 
 /// The columns of `exchanges.sql`.

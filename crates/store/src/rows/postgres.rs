@@ -4,16 +4,20 @@ use longtake_core::artifact::{Artifact, ArtifactKey, Digest, MediaInfo};
 use longtake_core::attempt::{Attempt, AttemptState, Decision, Rejection, Retry, Verdict};
 use longtake_core::event::{EventKind, JobEvent};
 use longtake_core::failure::Failure;
-use longtake_core::id::{AccountId, AttemptNo, ClientRef, ExecutorId, Fence, JobId, Nonce, ProjectId};
+use longtake_core::id::{
+    AccountId, AttemptNo, ClientRef, DeliveryId, EndpointId, ExecutorId, Fence, JobId, Nonce, ProjectId,
+};
 use longtake_core::provider::Exchange;
 use longtake_core::record::{Cancel, CancelOutcome, Record};
 use longtake_core::store::{ApiKey, Claim, ExecutorRow, Job, ProcessInfo, WorkKey, WorkKind};
 use longtake_core::time::Timestamp;
+use longtake_core::webhook::{Delivery, DeliveryState, Endpoint, EndpointStatus, EventTypes, Try};
 use std::sync::Arc;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
+use super::webhooks::salts_from;
 use super::{Result, call_from, duration, failure, provider_job, request_from, snapshot_from, state_from, unreadable};
 
 /// Columns of a record before those of its latest attempt.
@@ -143,7 +147,7 @@ pub(crate) fn attempt_from(row: &Row, first: usize) -> Result<Attempt> {
         send_deadline_at: time(row, first + 9)?,
         resolved_at: time_or_none(row, first + 10)?,
         request_ended_at: time_or_none(row, first + 17)?,
-        rejection,
+        rejection: rejection.map(Box::new),
         decision,
     })
 }
@@ -259,4 +263,59 @@ pub(crate) fn executor_from(row: &Row) -> Result<ExecutorRow> {
         process_dead_at: time_or_none(row, 9)?,
         in_doubt: number::<i64, _>(row, 10)?,
     })
+}
+
+/// Event types as they are bound: 31 bits.
+pub(crate) fn types_of(types: EventTypes) -> i32 {
+    i32::try_from(types.bits()).unwrap_or(i32::MAX)
+}
+
+/// Columns of a delivery.
+pub(crate) const DELIVERY: usize = 10;
+/// Columns of an endpoint.
+pub(crate) const ENDPOINT: usize = 11;
+
+/// The columns of `endpoint_get.sql`, from `first` on.
+pub(crate) fn endpoint_from(row: &Row, first: usize) -> Result<Endpoint> {
+    Ok(Endpoint {
+        id: EndpointId(get(row, first)?),
+        project: ProjectId(get(row, first + 1)?),
+        url: get::<Option<&str>>(row, first + 2)?.map(Into::into),
+        origin: get::<&str>(row, first + 3)?.into(),
+        types: EventTypes::from_bits(number::<i32, _>(row, first + 4)?),
+        description: get::<&str>(row, first + 5)?.into(),
+        status: EndpointStatus::from_number(get(row, first + 6)?)
+            .ok_or_else(|| unreadable("an unknown status of an endpoint"))?,
+        salts: salts_from(get(row, first + 7)?)?,
+        created_at: time(row, first + 8)?,
+        failures: number::<i64, _>(row, first + 9)?,
+        open_until: time(row, first + 10)?,
+    })
+}
+
+/// The columns of `deliveries.sql`, from the first on.
+pub(crate) fn delivery_from(row: &Row) -> Result<Delivery> {
+    Ok(Delivery {
+        id: DeliveryId(get(row, 0)?),
+        endpoint: EndpointId(get(row, 1)?),
+        job: job_id(row, 2)?,
+        ver: number::<i32, _>(row, 3)?,
+        kind: EventKind::from_number(get(row, 4)?).ok_or_else(|| unreadable("a delivery of an unknown event"))?,
+        at: time(row, 5)?,
+        state: DeliveryState::from_number(get(row, 6)?).ok_or_else(|| unreadable("an unknown state of a delivery"))?,
+        due_at: time_or_none(row, 7)?.unwrap_or(Timestamp::NEVER),
+        tries: number::<i64, _>(row, 8)?,
+        begun_at: time(row, 9)?,
+    })
+}
+
+/// The columns of `tries.sql`.
+pub(crate) fn try_from(row: &Row) -> Result<(DeliveryId, Try)> {
+    let status = match get::<Option<i32>>(row, 2)? {
+        None => None,
+        Some(status) => Some(u16::try_from(status).map_err(unreadable)?),
+    };
+    let log =
+        Try { at: time(row, 1)?, status, duration_ms: number::<i64, _>(row, 3)?, words: get::<&str>(row, 4)?.into() };
+    Ok((DeliveryId(get(row, 0)?), log))
 }

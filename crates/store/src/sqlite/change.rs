@@ -178,6 +178,7 @@ impl Change<'_> {
     pub fn save_event(&mut self, record: &Record, ver: u32, kind: EventKind, body: &str) -> Result<()> {
         let at = self.now.as_micros();
         self.run(sql::EVENT_INSERT, params![record.job.as_bytes(), ver, record.project.0, kind.number(), at, body])?;
+        self.announce(record, ver, kind)?;
         self.news.events.push((record.job, ver));
         Ok(())
     }

@@ -63,6 +63,9 @@ impl Change<'_> {
         )?;
         let input = draft.request.input.as_ref().map(|input| input.key.as_str());
         self.run(sql::REQUEST_INSERT, params![id, draft.metadata, input, draft.bytes])?;
+        if let Some(webhook) = &draft.request.webhook {
+            self.run(sql::JOB_WEBHOOK_INSERT, params![id, webhook.endpoint.0, webhook.types.bits()])?;
+        }
         let body = crate::rows::snapshot_text(&record.snapshot(None))?;
         self.save_event(&record, record.ver, EventKind::Queued, &body)?;
         self.queue(&record, new.pool)?;

@@ -177,7 +177,8 @@ impl Change<'_> {
             Evidence::NotAccepted(_) | Evidence::Unknown => false,
         };
         match item.merge(&record, &attempt, claimed, self.now) {
-            Merge::Unchanged => return Ok(()),
+            Merge::Unchanged if !item.is_word_of(&attempt) => return Ok(()),
+            Merge::Unchanged => {}
             Merge::Changed { attempt, watch } => {
                 self.save_attempt(item.job, &attempt)?;
                 if watch {
@@ -187,8 +188,7 @@ impl Change<'_> {
             Merge::Orphan(provider_job) => self.add_orphan(item.job, &attempt, &provider_job)?,
         }
         self.save_exchanges(item.job, item.attempt, &item.exchanges)?;
-        // The testifier may have lost the job since: only the sender that still owns it needs no waking.
-        self.wake(item.job, (!item.wake).then_some(attempt.executor))
+        self.wake(item.job, item.spared(&attempt))
     }
 
     /// With rule R5 off: evidence counts only while the sender still owns the job, or its successor is finding out.

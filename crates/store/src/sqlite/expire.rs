@@ -131,8 +131,16 @@ impl Call<'_, '_> {
         let input: Option<Option<String>> =
             load::first(change.connection, sql::REQUEST_DELETE, [job.as_bytes()], |row| row.get(0))?;
         self.expired.artifacts.extend(input.flatten().map(|key| ArtifactKey::from_stored(&key)));
-        let parts =
-            [sql::ATTEMPTS_DELETE, sql::EXCHANGES_DELETE, sql::ORPHANS_DELETE, sql::IDEM_DELETE, sql::JOB_DELETE];
+        let parts = [
+            sql::ATTEMPTS_DELETE,
+            sql::EXCHANGES_DELETE,
+            sql::ORPHANS_DELETE,
+            sql::IDEM_DELETE,
+            sql::TRIES_DELETE,
+            sql::DELIVERIES_DELETE,
+            sql::JOB_WEBHOOK_DELETE,
+            sql::JOB_DELETE,
+        ];
         parts.into_iter().try_for_each(|part| change.run(part, [job.as_bytes()]).map(|_| ()))
     }
 

@@ -3,7 +3,7 @@
 //! `writer` owns the only connection that writes; `readers` answer point reads beside it; an operation (`change`
 //! and its verbs) loads, applies longtake-core's rules and saves. The exclusive lock on the data directory is the proof
 //! that executors of earlier processes send no more, so there is nothing to reap and no beat to write.
-//! Absent: many processes, webhooks.
+//! Absent: many processes.
 
 mod acquire;
 mod change;
@@ -19,6 +19,7 @@ mod readers;
 mod reads;
 pub(crate) mod room;
 mod sql;
+mod webhooks;
 mod writer;
 
 use std::collections::BTreeMap;

@@ -22,7 +22,7 @@ use crate::{OpenError, OpenOptions, Tuning, migrate};
 /// How long a connection waits for another program that uses the file.
 const BUSY: Duration = Duration::from_secs(5);
 /// More than there are query files, so that each is prepared once per connection.
-const CACHED_STATEMENTS: usize = 128;
+const CACHED_STATEMENTS: usize = 160;
 /// Page cache of the connection that writes, in KiB.
 const WRITER_CACHE_KIB: i64 = 16 * 1024;
 /// Page cache of each connection that reads, in KiB: point reads need little, and there are several.

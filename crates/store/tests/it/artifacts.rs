@@ -1,4 +1,4 @@
-//! Cases: rows of outputs. The bytes are in artifact_files.rs.
+//! Cases: rows of outputs. The bytes are in artifact_suite.rs.
 
 use longtake_core::apply::Input;
 use longtake_core::artifact::{ArtifactKey, Digest};

@@ -5,11 +5,14 @@ use std::time::Duration;
 use longtake_core::apply::{Input, LateInput};
 use longtake_core::attempt::{AttemptState, Evidence, Retry, Sender};
 use longtake_core::event::EventKind;
+use longtake_core::failure::{Failure, FailureCode};
 use longtake_core::id::{AttemptNo, Nonce, ProviderJobId};
 use longtake_core::limits::AttemptLimits;
+use longtake_core::provider::Exchange;
 use longtake_core::record::CancelOutcome;
 use longtake_core::state::{JobState, StateName};
-use longtake_core::store::{Claim, EvidenceRecord, OpenAttempt, OpenResult, StepInput, StepResult, WorkKind};
+use longtake_core::store::{Claim, EvidenceRecord, OpenAttempt, OpenResult, StepInput, StepResult, Wake, WorkKind};
+use longtake_core::time::Timestamp;
 
 use crate::given::{ACCOUNT, BUDGET, Given, PROJECT, accepted, evidence_of, output, rejected, released, slots, wanted};
 
@@ -139,9 +142,78 @@ pub async fn one_provider_job_serves_one_attempt(given: &Given) {
     let executor = given.executor().await;
     given.running(executor, "p-1").await;
     let sender = given.submitting(executor).await;
+    // Anyone else may be mistaken, or mean harm.
     given.testify(&sender, accepted("p-1")).await;
+    assert_eq!(given.attempt(sender.work.job, 1).await.state, AttemptState::Intent);
+    given.store.record_evidence(vec![by_its_sender(&sender, None, accepted("p-1"))]).await.unwrap();
     let known = given.attempt(sender.work.job, 1).await;
     assert_eq!((known.state, known.provider_job), (AttemptState::NotAccepted, None));
+}
+
+/// What a provider tells by itself: an attempt of a claim is its job.
+fn called_back(claim: &Claim, provider_job: &str) -> EvidenceRecord {
+    let exchange = Exchange {
+        call: "callback",
+        at: Timestamp::from_micros(7),
+        request: "POST /callbacks/simulated/[token]".into(),
+        status: Some(200),
+        duration_ms: 1,
+        answer: "{}".into(),
+    };
+    let attempt = claim.record.attempt.as_ref().unwrap().n;
+    let said = evidence_of(claim.work.job, attempt, accepted(provider_job));
+    EvidenceRecord { wake: Wake::OwnerAlways, exchanges: vec![exchange], ..said }
+}
+
+pub async fn news_of_a_known_job_wake_its_owner_each_time(given: &Given) {
+    let executor = given.executor().await;
+    let claim = given.running(executor, "p-1").await;
+    let (known, ver) = (given.attempt(claim.work.job, 1).await, claim.record.ver);
+    assert!(given.store.woken(executor, 10).await.unwrap().is_empty());
+    let exchanges = async || given.store.timeline(PROJECT, claim.work.job).await.unwrap().unwrap().exchanges;
+    let before = exchanges().await.len();
+    for round in 1..=2 {
+        given.store.record_evidence(vec![called_back(&claim, "p-1")]).await.unwrap();
+        let told = given.store.woken(executor, 10).await.unwrap();
+        assert_eq!((told.len(), told[0].work, told[0].record.ver), (1, claim.work, ver), "nothing is decided by it");
+        let kept = exchanges().await;
+        assert_eq!((kept.len(), kept.last().unwrap().1.call), (before + round, "callback"));
+    }
+    assert_eq!(given.attempt(claim.work.job, 1).await, known);
+    // What was known and says nothing new wakes nobody and is not kept.
+    given.testify(&claim, accepted("p-1")).await;
+    assert!(given.store.woken(executor, 10).await.unwrap().is_empty());
+    assert_eq!(exchanges().await.len(), before + 2);
+}
+
+pub async fn news_of_another_or_a_closed_job_wake_nobody(given: &Given) {
+    let executor = given.executor().await;
+    let mut claim = given.running(executor, "p-1").await;
+    let first = claim.clone();
+    let failure = Failure::new(FailureCode::ProviderError, "it failed there");
+    given.step(executor, &mut claim, Input::ProviderFailed(failure, Retry::Counted, BUDGET)).await;
+    assert_eq!(claim.record.state, JobState::Queued);
+    given.store.record_evidence(vec![called_back(&first, "p-1")]).await.unwrap();
+    assert!(given.store.woken(executor, 10).await.unwrap().is_empty(), "its next attempt waits as long as it shall");
+    let other = given.running(executor, "p-2").await;
+    let sender = given.submitting(executor).await;
+    given.store.record_evidence(vec![called_back(&sender, "p-2")]).await.unwrap();
+    assert_eq!(given.attempt(sender.work.job, 1).await.state, AttemptState::Intent, "that job is another's");
+    assert!(given.store.woken(executor, 10).await.unwrap().is_empty());
+    assert_eq!(given.attempt(other.work.job, 1).await.state, AttemptState::Accepted);
+}
+
+pub async fn a_callback_finds_what_was_lost(given: &Given) {
+    let executor = given.executor().await;
+    let mut verifying = given.submitting(executor).await;
+    given.step(executor, &mut verifying, Input::TakenOver).await;
+    let mut held = given.held(executor).await;
+    for (claim, name) in [(&mut verifying, "p-1"), (&mut held, "p-2")] {
+        given.store.record_evidence(vec![called_back(claim, name)]).await.unwrap();
+        assert_eq!(given.store.woken(executor, 10).await.unwrap().len(), 1, "{name}");
+        given.step(executor, claim, Input::Fold(BUDGET)).await;
+        assert_eq!(claim.record.state.name(), StateName::Running, "{name}");
+    }
 }
 
 pub async fn a_rejection_is_kept_whole(given: &Given) {
@@ -149,7 +221,7 @@ pub async fn a_rejection_is_kept_whole(given: &Given) {
     let claim = given.submitting(executor).await;
     given.testify(&claim, rejected(Retry::NextRoute)).await;
     let Evidence::NotAccepted(rejection) = rejected(Retry::NextRoute) else { unreachable!() };
-    assert_eq!(given.attempt(claim.work.job, 1).await.rejection, Some(rejection));
+    assert_eq!(given.attempt(claim.work.job, 1).await.rejection, Some(Box::new(rejection)));
 }
 
 pub async fn a_late_acceptance_revives_a_live_job(given: &Given) {
@@ -214,7 +286,7 @@ pub async fn a_watch_limit_leaves_an_orphan(given: &Given) {
 fn by_its_sender(claim: &Claim, nonce: Option<Nonce>, evidence: Evidence) -> EvidenceRecord {
     let attempt = claim.record.attempt.as_ref().unwrap();
     let ended = Some(attempt.sender());
-    EvidenceRecord { nonce, ended, wake: false, ..evidence_of(claim.work.job, attempt.n, evidence) }
+    EvidenceRecord { nonce, ended, wake: Wake::Others, ..evidence_of(claim.work.job, attempt.n, evidence) }
 }
 
 pub async fn the_senders_word_that_its_request_ended_is_durable(given: &Given) {

@@ -21,7 +21,7 @@ use longtake_core::retention::{Expired, Keep, Retention};
 use longtake_core::state::{JobState, StateName, Status};
 use longtake_core::store::{
     Claim, EvidenceRecord, ExecutorInfo, IdempotencyKey, ListFilter, NewJob, OpenAttempt, OpenResult, Place, Release,
-    Resolution, StepCommit, StepInput, StepResult, Store, StoreStats, Wanted, WantedAccount, WorkKey, WorkKind,
+    Resolution, StepCommit, StepInput, StepResult, Store, StoreStats, Wake, Wanted, WantedAccount, WorkKey, WorkKind,
 };
 use longtake_core::time::Timestamp;
 use longtake_store::{PostgresTuning, Tuning};
@@ -49,6 +49,7 @@ struct World {
     counted: BTreeMap<&'static str, usize>,
     /// The state after each event, those that were removed among them.
     told: BTreeMap<(JobId, u32), StateName>,
+    hooks: webhooks::Hooks,
     context: String,
 }
 
@@ -79,6 +80,9 @@ macro_rules! same {
         expected
     }};
 }
+
+// Behind the macro that it uses.
+mod webhooks;
 
 impl World {
     fn count(&mut self, name: &'static str, times: usize) {
@@ -173,6 +177,7 @@ impl World {
         new.request.model = if self.one_in(3) { "slow" } else { "fast" }.into();
         new.request.priority = i16::try_from(self.below(3)).unwrap();
         new.pool = self.pool();
+        new.request.webhook = self.hooks.video();
         if self.one_in(3) {
             new.request.metadata = BTreeMap::from([("team".to_owned(), format!("t{}", self.below(2)))]);
         }
@@ -237,7 +242,7 @@ impl World {
 
     fn exchange(&self) -> Exchange {
         Exchange {
-            call: ["submit", "find", "poll", "fetch", "cancel"][self.below(5)],
+            call: ["submit", "find", "poll", "fetch", "cancel", "callback"][self.below(6)],
             at: self.given.now(),
             request: "POST https://provider.example/v1/videos".into(),
             status: self.pick(&[None, Some(200), Some(503)]).flatten(),
@@ -250,11 +255,11 @@ impl World {
         let (_, job) = self.job();
         let n = AttemptNo(u16::try_from(self.below(3)).unwrap() + 1);
         let mut item: EvidenceRecord = evidence_of(job, n, self.evidence());
-        item.wake = !self.one_in(3);
+        item.wake = [Wake::Others, Wake::Owner, Wake::OwnerAlways][self.below(3)];
         item.nonce = self.pick(&[None, Some(Nonce(1_007)), Some(Nonce(5))]).flatten();
         item.exchanges = if self.one_in(2) { vec![self.exchange()] } else { Vec::new() };
         let nonce = Nonce(i64::from(n.0) * 1_000 + 7); // of every intent here
-        let sender = Sender { executor: self.executors[usize::from(item.wake)], nonce };
+        let sender = Sender { executor: self.executors[usize::from(item.wake == Wake::Others)], nonce };
         item.ended = item.exchanges.is_empty().then_some(sender);
         same!(self.record_evidence(vec![item.clone(), item.clone()]));
     }
@@ -276,6 +281,7 @@ impl World {
             Input::Canceled(if self.one_in(2) { CancelOutcome::StoppedUpstream } else { CancelOutcome::NotStoppable }),
             Input::DeadlinePassed { stopped: self.one_in(2) },
             Input::Retry("owner".into()),
+            Input::OverLimit,
         ];
         if matches!(claim.record.state, JobState::Running { .. }) && self.one_in(3) {
             return Input::ProviderDone;
@@ -287,7 +293,7 @@ impl World {
         if claim.record.has_news() || (matches!(claim.record.state, JobState::Queued) && self.one_in(3)) {
             return Input::Fold(BUDGET);
         }
-        if claim.record.cancel_pending() && self.one_in(2) { any[9].clone() } else { any[self.below(12)].clone() }
+        if claim.record.cancel_pending() && self.one_in(2) { any[9].clone() } else { any[self.below(13)].clone() }
     }
 
     fn late(&self, claim: &Claim) -> LateInput {
@@ -454,6 +460,7 @@ async fn world(seed: u64, folder: &Folder, url: &str) -> World {
         claims: Vec::new(),
         counted: BTreeMap::new(),
         told: BTreeMap::new(),
+        hooks: webhooks::Hooks::new(seed),
         context: format!("seed {seed}"),
     };
     for _ in 1..3 {
@@ -491,6 +498,7 @@ async fn run(seed: u64) -> World {
             17 => world.given.clock.advance(Duration::from_millis(u64::try_from(world.below(4_000)).unwrap())),
             _ => world.look().await,
         }
+        world.webhooks().await;
         world.memory.audit().unwrap_or_else(|problem| panic!("{}: {problem}", world.context));
     }
     let jobs = world.jobs.clone();
@@ -535,7 +543,9 @@ async fn every_store_answers_alike() {
     for name in ["artifacts", "jobs"] {
         assert!(counted.get(name).is_some_and(|times| *times >= 2), "{name} hardly expire: {counted:?}");
     }
-    for name in ["opened", "stale", "conflict", "doubted", "full", "paced", "events", "more"] {
+    let webhooks = ["taken", "lost events", "tried", "pending", "delivered", "exhausted", "disabled", "replayed"];
+    let jobs = ["opened", "stale", "conflict", "doubted", "full", "paced", "events", "more"];
+    for name in jobs.into_iter().chain(webhooks) {
         assert!(counted.get(name).is_some_and(|times| *times >= 5), "{name} is hardly reached: {counted:?}");
     }
 }

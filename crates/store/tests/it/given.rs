@@ -21,7 +21,7 @@ use longtake_core::record::Record;
 use longtake_core::request::{Size, VideoRequest};
 use longtake_core::store::{
     Claim, CreateResult, EvidenceRecord, ExecutorInfo, NewJob, OpenAttempt, OpenResult, Place, ProcessInfo, Release,
-    StepCommit, StepInput, StepResult, Store, Wanted, WantedAccount,
+    StepCommit, StepInput, StepResult, Store, Wake, Wanted, WantedAccount,
 };
 use longtake_core::time::{Clock, Timestamp};
 use longtake_store::{Fatal, OpenOptions};
@@ -341,11 +341,14 @@ pub fn request(prompt: &str) -> VideoRequest {
         metadata: BTreeMap::new(),
         priority: 0,
         provider_options: None,
+        source: None,
+        max_cost_usd_micros: None,
+        webhook: None,
     }
 }
 
 pub fn evidence_of(job: JobId, attempt: AttemptNo, evidence: Evidence) -> EvidenceRecord {
-    EvidenceRecord { job, attempt, nonce: None, ended: None, evidence, exchanges: Vec::new(), wake: true }
+    EvidenceRecord { job, attempt, nonce: None, ended: None, evidence, exchanges: Vec::new(), wake: Wake::Owner }
 }
 
 pub fn accepted(provider_job: &str) -> Evidence {

@@ -1,7 +1,9 @@
 //! The store contract on every store, the two stores against each other, and what a power cut leaves of SQLite.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a broken case should stop its test")]
 
+mod artifact_buckets;
 mod artifact_files;
+mod artifact_suite;
 mod artifacts;
 mod attempts;
 mod commands;
@@ -17,6 +19,7 @@ mod locks;
 mod machines;
 mod opening;
 mod ownership;
+mod plans;
 mod power_cut;
 mod prepare;
 mod processes;
@@ -24,3 +27,5 @@ mod queue;
 mod retention;
 mod retention_days;
 mod suite;
+mod webhooks;
+mod webhooks_machines;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use longtake_core::apply::Input;
 use longtake_core::attempt::{AttemptState, Retry};
 use longtake_core::id::{ExecutorId, PoolId};
-use longtake_core::store::{Beat, EvidenceRecord, StepInput, StepResult, WorkKey};
+use longtake_core::store::{Beat, EvidenceRecord, StepInput, StepResult, Wake, WorkKey};
 use longtake_core::time::Timestamp;
 
 use crate::given::{BUDGET, Given, accepted, evidence_of, rejected, released, wanted};
@@ -93,13 +93,13 @@ pub async fn the_owners_own_testimony_does_not_wake_it(given: &Given) {
     let (one, two) = (given.executor().await, given.executor().await);
     let claim = given.submitting(one).await;
     let n = claim.record.attempt.as_ref().unwrap().n;
-    let quiet = EvidenceRecord { wake: false, ..evidence_of(claim.work.job, n, rejected(Retry::Counted)) };
+    let quiet = EvidenceRecord { wake: Wake::Others, ..evidence_of(claim.work.job, n, rejected(Retry::Counted)) };
     given.store.record_evidence(vec![quiet]).await.unwrap();
     assert!(given.store.woken(one, 10).await.unwrap().is_empty());
     // The same from one that lost the job meanwhile does wake its successor.
     given.store.release(one, vec![released(&claim, given.now())]).await.unwrap();
     let taken = given.acquire(two).await;
-    let quiet = EvidenceRecord { wake: false, ..evidence_of(claim.work.job, n, accepted("p-1")) };
+    let quiet = EvidenceRecord { wake: Wake::Others, ..evidence_of(claim.work.job, n, accepted("p-1")) };
     given.store.record_evidence(vec![quiet]).await.unwrap();
     assert_eq!(given.store.woken(two, 10).await.unwrap()[0].work, taken.work);
 }

@@ -1,9 +1,34 @@
 -- T1, all of it in one statement: the time, which is answered, is the same for all rows.
 with now as materialized (select coalesce($1::bigint, now_us()) as at),
 new as materialized (
-    select * from unnest($2::uuid[], $3::bigint[], $4::text[], $5::smallint[], $6::bigint[], $7::integer[], $8::text[],
-                         $9::text[], $10::bytea[], $11::text[])
-        as t(id, project, model, priority, deadline_us, pool, metadata, input_key, req, body)
+    -- By way of queries: a plan made for their number would seem cheaper each time, and cost more than the insert.
+    select * from unnest((select $2::uuid[]), (select $3::bigint[]), (select $4::text[]), (select $5::smallint[]),
+                         (select $6::bigint[]), (select $7::integer[]), (select $8::text[]), (select $9::text[]),
+                         (select $10::bytea[]), (select $11::text[]), (select $16::bigint[]), (select $17::integer[]))
+        with ordinality as t(id, project, model, priority, deadline_us, pool, metadata, input_key, req, body, hook, hook_types, place)
+),
+-- The last to run, since PostgreSQL begins with the last: a create that finds its job there gives no numbers away.
+hooks as (
+    insert into job_webhook (job, endpoint, types) select id, hook, hook_types from new where hook is not null
+),
+listening as materialized (
+    -- One probe for each project, bounded by how many it may have.
+    select e.* from (select distinct project from new) p cross join lateral (
+        select project, id from endpoint
+        where project = p.project and url is not null and status <> 4 and status = 1 and (types >> 1) & 1 = 1
+        order by project, id limit 100
+    ) e
+),
+told as (
+    insert into delivery (endpoint, job, ver, type, at, state, due_at, tries, begun_at)
+    select w.endpoint, w.id, 1, 1, now.at, 1, now.at, 0, now.at
+    from (
+        select n.place, 0 as own, e.id as endpoint, n.id from new n join listening e on e.project = n.project
+        union all
+        select n.place, 1, n.hook, n.id from new n where n.hook is not null and (n.hook_types >> 1) & 1 = 1
+    ) w, now
+    order by w.place, w.own, w.endpoint
+    on conflict (job, endpoint, ver) do nothing
 ),
 keys as (
     insert into idem (project, key, fp, job, at)

@@ -14,5 +14,9 @@ attempts as (delete from attempt where job = any ($1)),
 exchanges as (delete from exchange where job = any ($1)),
 orphans as (delete from orphan where job = any ($1)),
 keys as (delete from idem where job = any ($1)),
+told as materialized (select id from delivery where job = any ($1) order by id for update),
+tries as (delete from delivery_try where delivery = any (array(select id from told))),
+deliveries as (delete from delivery where id = any (array(select id from told))),
+hooks as (delete from job_webhook where job = any ($1)),
 jobs as (delete from job where id = any ($1) returning id)
 select (select count(*) from jobs), array(select input_key from requests where input_key is not null);

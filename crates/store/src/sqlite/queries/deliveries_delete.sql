@@ -1,0 +1,2 @@
+-- Forgets the deliveries of a job.
+DELETE FROM delivery WHERE job = ?1;

@@ -1,0 +1,2 @@
+-- Forgets a job's own webhook.
+DELETE FROM job_webhook WHERE job = ?1;
