@@ -30,6 +30,7 @@ pub fn run(root: &Path) -> Outcome {
         let base_url = format!("{}/v1", server.url());
         let target = Target { name: "longtake", base_url, key: key.clone(), model: "sandbox" };
         tours(root, &target).map_err(|message| server.failure(&message))?;
+        webhooks(root, &target).map_err(|message| server.failure(&message))?;
         docs_examples::run(root, &folder, &examples, &server.url(), &key)
             .map_err(|message| server.failure(&message))?;
         server.wait_until_ready("/readyz")?;
@@ -77,7 +78,9 @@ fn binary(root: &Path, name: &str) -> Outcome<Command> {
 fn start_longtake(root: &Path, folder: &Path) -> Outcome<(ServerProcess, String)> {
     let data = folder.join("data");
     let mut command = binary(root, "longtake")?;
-    // In the run's own folder, where no longtake.toml lies.
+    // Read from the run's own folder: the tours and examples receive webhooks on this machine.
+    let config = "[webhooks]\nallow_http = true\nallow_networks = [\"127.0.0.0/8\"]\n";
+    std::fs::write(folder.join("longtake.toml"), config).map_err(|error| format!("longtake.toml: {error}"))?;
     command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data).current_dir(folder);
     let mut server = ServerProcess::start("longtake", &mut command, &folder.join("longtake.log"))?;
     server.wait_until_ready("/readyz")?;
@@ -88,15 +91,30 @@ fn start_longtake(root: &Path, folder: &Path) -> Outcome<(ServerProcess, String)
 
 fn tours(root: &Path, target: &Target<'_>) -> Outcome {
     println!("-- Python SDK against {}", target.name);
-    let mut python = Command::new(setup::venv(root).join("bin/python"));
-    python.current_dir(root).env("PYTHONDONTWRITEBYTECODE", "1").arg("tests/clients/python/tour.py");
-    run::run_within(with_environment(&mut python, target), TOUR_LIMIT)?;
-
+    python(root, target, "tour.py")?;
     println!("-- Node SDK against {}", target.name);
+    node(root, target, "tour.mjs")
+}
+
+/// What the official libraries make of our webhooks.
+fn webhooks(root: &Path, target: &Target<'_>) -> Outcome {
+    println!("-- webhooks of {} in Python", target.name);
+    python(root, target, "webhooks.py")?;
+    println!("-- webhooks of {} in Node", target.name);
+    node(root, target, "webhooks.mjs")
+}
+
+fn python(root: &Path, target: &Target<'_>, script: &str) -> Outcome {
+    let mut python = Command::new(setup::venv(root).join("bin/python"));
+    python.current_dir(root).env("PYTHONDONTWRITEBYTECODE", "1").arg(format!("tests/clients/python/{script}"));
+    run::run_within(with_environment(&mut python, target), TOUR_LIMIT)
+}
+
+fn node(root: &Path, target: &Target<'_>, name: &str) -> Outcome {
     let folder = setup::node_folder(root);
     // Modules are looked for from the script's own folder upwards.
-    let script = folder.join("tour.mjs");
-    std::fs::copy(root.join("tests/clients/node/tour.mjs"), &script).map_err(|error| format!("tour.mjs: {error}"))?;
+    let script = folder.join(name);
+    std::fs::copy(root.join("tests/clients/node").join(name), &script).map_err(|error| format!("{name}: {error}"))?;
     let mut node = Command::new("node");
     node.current_dir(&folder).arg(&script);
     run::run_within(with_environment(&mut node, target), TOUR_LIMIT)

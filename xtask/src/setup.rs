@@ -1,7 +1,8 @@
 //! `cargo xtask setup`: what the checks need beside Rust, and where it comes from.
 //!
 //! Programs of the system are found on the PATH; where they are missing and apt-get may be used, they are installed.
-//! Checkers and SDKs are pinned in tests/clients and live under target/clients, never in the system.
+//! Checkers and SDKs are pinned in tests/clients and live under target/clients, never in the system; so does the S3 server
+//! of the tests, under target/tools.
 //! A missing piece is a failure that says how to get it, never a step left out.
 
 use std::path::{Path, PathBuf};
@@ -36,11 +37,14 @@ const PROGRAMS: &[Program] = &[
     // With the package comes a cluster that Debian makes and starts; nothing here touches that one.
     Program { name: "initdb", packages: &["postgresql"], needed_for: "throwaway PostgreSQL servers in the tests" },
     Program { name: "wrk", packages: &["wrk"], needed_for: "load in the benchmarks" },
-    Program { name: "chromium", packages: &["chromium"], needed_for: "the test of the web console" },
+    Program { name: "chromium", packages: &["chromium"], needed_for: "live events in a real browser" },
     Program { name: "python3", packages: &["python3", "python3-venv"], needed_for: "the official Python SDK" },
     Program { name: "node", packages: &["nodejs"], needed_for: "the official Node SDK" },
     Program { name: "npm", packages: &["npm"], needed_for: "the official Node SDK" },
 ];
+/// The S3 server of the tests, its version and the features that make it a program. It checks signatures and digests, and
+/// needs nothing but Rust. Newer ones want a newer Rust than ours.
+const S3_SERVER: (&str, &str, &str) = ("s3s-fs", "0.14.1", "binary");
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 const REQUIREMENTS: &[&str] = &["tests/clients/python/requirements.txt", "tests/clients/tools.txt"];
 /// Checkers in the venv, with what their `--version` prints before the number.
@@ -53,6 +57,7 @@ pub fn run(root: &Path, options: &Options) -> Outcome {
     if missing.is_empty() {
         python(root, options, &mut missing)?;
         node(root, options, &mut missing)?;
+        s3_server(root, options, &mut missing)?;
     }
     if missing.is_empty() { Ok(()) } else { Err(format!("missing:\n  {}", missing.join("\n  "))) }
 }
@@ -179,18 +184,51 @@ fn installed_python(venv: &Path, package: &str) -> Option<String> {
 fn node(root: &Path, options: &Options, missing: &mut Vec<String>) -> Outcome {
     let folder = node_folder(root);
     let manifest = root.join("tests/clients/node/package.json");
-    let wanted =
-        json_text(&manifest, "/dependencies/openai").ok_or("tests/clients/node/package.json names no openai")?;
-    let installed = folder.join("node_modules/openai/package.json");
-    if json_text(&installed, "/version").as_ref() != Some(&wanted) && !options.no_install {
+    let wanted = dependencies(&manifest).ok_or("tests/clients/node/package.json pins nothing")?;
+    let installed = |name: &str| json_text(&folder.join("node_modules").join(name).join("package.json"), "/version");
+    let complete = || wanted.iter().all(|(name, version)| installed(name).as_ref() == Some(version));
+    if !complete() && !options.no_install {
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         std::fs::copy(&manifest, folder.join("package.json")).map_err(|error| format!("package.json: {error}"))?;
         let quiet = ["install", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel", "error"];
         run::run(Command::new("npm").current_dir(&folder).args(quiet))?;
     }
-    match json_text(&installed, "/version") {
-        Some(version) if version == wanted => println!("{:10} {version} (Node)", "openai"),
-        _ => missing.push(format!("openai {wanted} in {}: run cargo xtask setup (needs npm)", folder.display())),
+    for (name, version) in &wanted {
+        match installed(name) {
+            Some(found) if found == *version => println!("{name:10} {version} (Node)"),
+            _ => missing.push(format!("{name} {version} in {}: run cargo xtask setup (needs npm)", folder.display())),
+        }
+    }
+    Ok(())
+}
+
+/// The pinned packages of a package.json: name and version.
+fn dependencies(manifest: &Path) -> Option<Vec<(String, String)>> {
+    let value: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(manifest).ok()?).ok()?;
+    let pinned = value.get("dependencies")?.as_object()?.iter();
+    pinned.map(|(name, version)| Some((name.clone(), version.as_str()?.to_owned()))).collect()
+}
+
+/// Built from source into the repository's own folder; crates/testing/src/s3.rs looks there.
+fn s3_server(root: &Path, options: &Options, missing: &mut Vec<String>) -> Outcome {
+    let (name, version, feature) = S3_SERVER;
+    let folder = root.join("target/tools");
+    let installed = || run::output(Command::new(folder.join("bin").join(name)).arg("--version"));
+    let is_current = |line: &Option<String>| line.as_deref().is_some_and(|line| line.ends_with(version));
+    if !is_current(&installed()) && !options.no_install {
+        let mut cargo = run::cargo(root);
+        cargo.args(["install", name, "--version", version, "--features", feature, "--locked", "--force", "--quiet"]);
+        // Its own dependencies in its own folder: with those of the workspace it would build all of them anew.
+        cargo.arg("--root").arg(&folder).arg("--target-dir").arg(folder.join("build"));
+        run::run(&mut cargo)?;
+        // Only the program is wanted; what it was built from takes hundreds of megabytes.
+        if let Err(error) = std::fs::remove_dir_all(folder.join("build")) {
+            println!("{}: {error}", folder.join("build").display());
+        }
+    }
+    match installed() {
+        line if is_current(&line) => println!("{name:10} {version}"),
+        _ => missing.push(format!("{name} {version} in {}: run cargo xtask setup (needs crates.io)", folder.display())),
     }
     Ok(())
 }

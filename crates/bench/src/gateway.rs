@@ -21,6 +21,8 @@ const READY_POLL: Duration = Duration::from_millis(1);
 const LOOK: Duration = Duration::from_millis(100);
 /// Between two looks at a counter, for each thousand of jobs: a look counts what is in the database.
 const COUNT_PER_THOUSAND: Duration = Duration::from_millis(25);
+/// In a config, stands for the address that the gateway will have.
+pub const OWN_ADDRESS: &str = "own-address.invalid";
 /// Connections that creates come through.
 pub const CLIENTS: usize = 64;
 
@@ -59,6 +61,7 @@ impl Gateway {
     ) -> Outcome<Self> {
         let address = free_address()?;
         let file = folder.join("longtake.toml");
+        let config = config.replace(OWN_ADDRESS, &address.to_string());
         std::fs::write(&file, config).map_err(|error| format!("{}: {error}", file.display()))?;
         let mut command = Command::new(bench.binaries.join("longtake"));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LONGTAKE_")) {

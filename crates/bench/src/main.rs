@@ -10,6 +10,7 @@
 mod cases;
 mod gateway;
 mod http;
+mod live;
 mod load;
 mod machine;
 mod postgres;

@@ -10,6 +10,11 @@ use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
+/// How much rarer polls are where changes are called back: one for thirty.
+const QUIET_FACTOR: u32 = 30;
+/// How long a lost submission is verified at least where its first callback may tell of it; then it is held.
+const CALLED_BACK_WITHIN: Duration = Duration::from_secs(1_800);
+
 /// `[accounts.X]` of the configuration, its secrets already read.
 #[derive(Debug, Clone)]
 pub struct AccountConfig {
@@ -35,6 +40,8 @@ pub struct AccountConfig {
     pub lookup: Option<String>,
     /// `key` where the server honours `Idempotency-Key`, or `none`.
     pub idempotency: Option<String>,
+    /// Providers that call back can reach this server.
+    pub callbacks: bool,
     /// `[accounts.X.options]`: what only this provider understands.
     pub options: serde_json::Map<String, serde_json::Value>,
     /// What `[models.x]` says of the provider's models that this account serves, by the provider's model name.
@@ -56,6 +63,7 @@ impl AccountConfig {
             verify_deadline_ms: None,
             lookup: None,
             idempotency: None,
+            callbacks: false,
             options: serde_json::Map::new(),
             model_limits: BTreeMap::new(),
         }
@@ -108,6 +116,15 @@ impl AccountConfig {
         lookups: &[(&str, Lookup)],
     ) -> Result<ProviderProfile, BuildError> {
         let millis = |text: Option<u64>, default: Duration| text.map_or(default, Duration::from_millis);
+        profile.callback &= self.callbacks;
+        // Whoever says how often to poll means it, whatever is called back.
+        let says_how_often = self.poll_first_ms.is_some() || self.poll_ceiling_ms.is_some();
+        profile.poll_quiet =
+            (profile.callback && !says_how_often).then(|| profile.poll_ceiling.saturating_mul(QUIET_FACTOR));
+        if profile.callback {
+            // A first call may come long after the submission, when the provider begins; a held job takes it too.
+            profile.verify_deadline = profile.verify_deadline.max(CALLED_BACK_WITHIN);
+        }
         profile.poll_first = millis(self.poll_first_ms, profile.poll_first);
         profile.poll_ceiling = millis(self.poll_ceiling_ms, profile.poll_ceiling);
         if profile.poll_first.is_zero() {
@@ -137,6 +154,12 @@ impl AccountConfig {
         // Whoever says how long "not found" proves nothing says so for the list as well.
         profile.lookup = profile.lookup.with_lag(profile.lookup.lag().min(profile.absence_settle));
         Ok(profile)
+    }
+
+    /// Prices per second in millionths of a dollar that the operator set, by the provider's model name.
+    pub(crate) fn prices(&self) -> BTreeMap<String, u64> {
+        let limits = self.model_limits.iter();
+        limits.filter_map(|(model, limits)| Some((model.clone(), limits.price_usd_micros_per_second?))).collect()
     }
 
     /// Whether the server recognises a repeated submission; `ttl` is how long it remembers keys.

@@ -2,7 +2,7 @@
 //!
 //! [`sim`] is one server that speaks the wire of every simulated vendor, keeps a billing ledger on disk and
 //! misbehaves on request; `longtake-sim` is the same in a process of its own. [`proxy`] cuts TCP connections;
-//! [`postgres`] runs throwaway PostgreSQL servers.
+//! [`postgres`] runs throwaway PostgreSQL servers; [`s3`] a real S3 server on a folder.
 //! [`wait_until`] polls a condition with a bound.
 //! Absent: the deterministic in-memory provider of the engine's simulation; it lives with the engine's tests.
 #![expect(
@@ -16,6 +16,7 @@
 mod background;
 pub mod postgres;
 pub mod proxy;
+pub mod s3;
 pub mod sim;
 mod wait;
 

@@ -215,12 +215,25 @@ if (isLongtake) {
     assert.equal(error.code, "idempotency_key_reused");
   });
 
-  await check("remix where the model cannot", async () => {
-    // The sandbox cannot remix; the answer must be the documented one and not a video.
-    const error = await expectError(OpenAI.BadRequestError, () => client.videos.remix(videos[0], { prompt: PROMPT }));
-    assert.equal(error.code, "unsupported_by_model");
+  await check("a file sent ahead", async () => {
+    const image = await toFile(png(), "first.png", { type: "image/png" });
+    const file = await client.files.create({ file: image, purpose: "vision" });
+    assert.equal(file.object, "file");
+    assert.equal((await client.files.retrieve(file.id)).bytes, file.bytes);
+    remember(await create({ input_reference: { file_id: file.id } }));
   });
 }
+
+await check("remix", async () => {
+  const source = videos[0];
+  await completed(source);
+  const prompt = `${PROMPT} at night`;
+  const video = remember(await client.videos.remix(source, { prompt }));
+  assert.notEqual(video.id, source);
+  assert.equal(video.remixed_from_video_id, source);
+  assert.equal(video.prompt, prompt);
+  await completed(video.id);
+});
 
 await check("delete", async () => {
   const gone = videos.pop();

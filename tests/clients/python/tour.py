@@ -220,6 +220,27 @@ def expect_error(kind: type[openai.APIStatusError], body: Callable[[], object]) 
     raise AssertionError(f"expected {kind.__name__}, got an answer: {answer!r}")
 
 
+def remix() -> None:
+    source = videos[0]
+    completed(source)
+    prompt = PROMPT + " at night"
+    video = client.videos.remix(source, prompt=prompt)
+    remember(video)
+    truth(video.id != source, "a remix is a video of its own")
+    equal(video.remixed_from_video_id, source, "remixed_from_video_id")
+    equal(video.prompt, prompt, "prompt")
+    completed(video.id)
+
+
+def file_sent_ahead() -> None:
+    image = ("first.png", png(*asked_size()), "image/png")
+    file = client.files.create(file=image, purpose="vision")
+    equal(file.object, "file", "object")
+    equal(client.files.retrieve(file.id).bytes, file.bytes, "bytes")
+    body = {"prompt": PROMPT, "model": MODEL, "input_reference": {"file_id": file.id}, **SHAPE}
+    remember(client.post("/videos", body=body, cast_to=Video))
+
+
 def unknown_video() -> None:
     unknown = "video_" + uuid.uuid4().hex
     expect_error(openai.NotFoundError, lambda: client.videos.retrieve(unknown))
@@ -284,6 +305,7 @@ def main() -> int:
     check("download_content video", download_video)
     check("download_content thumbnail", download_thumbnail)
     check("download_content spritesheet", download_spritesheet)
+    check("remix", remix)
     check("404 NotFoundError", unknown_video)
     check("400 BadRequestError without a prompt", missing_prompt)
     check("400 BadRequestError for a wrong size", wrong_size)
@@ -292,6 +314,7 @@ def main() -> int:
     if LONGTAKE:
         check("openai-poll-after-ms", poll_header)
         check("Idempotency-Key", idempotency_key)
+        check("a file sent ahead", file_sent_ahead)
         check("409 for an unfinished video, then cancel", unfinished_is_not_deleted)
     check("delete", delete)
     print(f"{passed} passed, {failed} failed", flush=True)

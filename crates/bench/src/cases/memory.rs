@@ -1,7 +1,9 @@
-//! Memory while one large video passes: from the provider into the store, and out again to a client.
+//! Memory while one large video passes: from the provider into the store, and out again to a client. Once with files,
+//! once with a bucket.
 
 use std::time::Duration;
 
+use longtake_testing::s3::{ACCESS_KEY_ID, BUCKET, SECRET_ACCESS_KEY, TestS3};
 use longtake_testing::sim::Options;
 
 use crate::gateway::{Gateway, account};
@@ -19,11 +21,23 @@ const SETTLE: Duration = Duration::from_secs(2);
 const BOUND: Duration = Duration::from_secs(300);
 
 pub async fn run(bench: &Bench) -> Outcome<Vec<Figure>> {
-    let folder = bench.fresh("memory")?;
+    let disk = pass(bench, "memory", "disk", "").await?;
+    let s3 = TestS3::start();
+    let url = s3.url();
+    let storage = format!(
+        "[storage]\nendpoint = \"{url}\"\nallow_http = true\naccess_key_id = \"{ACCESS_KEY_ID}\"\nsecret_access_key = \"{SECRET_ACCESS_KEY}\"\n"
+    );
+    let bucket = format!("artifacts = \"s3://{BUCKET}/bench\"\n{storage}");
+    Ok(vec![disk, pass(bench, "memory-bucket", "bucket", &bucket).await?])
+}
+
+/// One video through one gateway, whose config begins with `settings`.
+async fn pass(bench: &Bench, name: &str, place: &str, settings: &str) -> Outcome<Figure> {
+    let folder = bench.fresh(name)?;
     let bytes = bench.pick(VIDEO_BYTES, VIDEO_BYTES_QUICK);
     let options = Options { duration_ms: 100, result_bytes: bytes, ..Options::default() };
     let simulator = Simulator::start(bench, &folder, &options).await?;
-    let config = account(&simulator.url(), 200, 200, "");
+    let config = format!("{settings}{}", account(&simulator.url(), 200, 200, ""));
     let gateway = Gateway::start(bench, &folder, &folder.join("data"), &config).await?;
     tokio::time::sleep(SETTLE).await;
     let idle = resident_kib(gateway.pid())?;
@@ -40,10 +54,10 @@ pub async fn run(bench: &Bench) -> Outcome<Vec<Figure>> {
     }
     std::fs::remove_dir_all(folder.join("data")).map_err(|error| format!("the data directory: {error}"))?;
     let above = |kib: u64| kib.saturating_sub(idle) as f64 / 1_024.0;
-    Ok(vec![Figure::absolute(
-        format!("memory above idle while {} MiB pass, provider to disk to client", bytes >> 20),
+    Ok(Figure::absolute(
+        format!("memory above idle while {} MiB pass, provider to {place} to client", bytes >> 20),
         format!("{:.1} MiB ({:.1} while storing; idle {:.1})", above(highest), above(stored), idle as f64 / 1_024.0),
         above(highest) <= ABOVE_IDLE_MIB,
         "<= 64 MiB",
-    )])
+    ))
 }

@@ -1,12 +1,15 @@
 //! The figures, one file each. A case starts everything it needs and leaves nothing running.
 
+mod callbacks;
 mod creates;
 mod download;
 mod idle;
 mod in_flight;
 mod jobs;
+mod listeners;
 mod memory;
 mod restart;
+mod webhooks;
 
 use std::pin::Pin;
 
@@ -28,10 +31,13 @@ const CASES: &[Case] = &[
     Case { name: "idle", title: "a server with nothing to do", run: |bench| Box::pin(idle::run(bench)) },
     Case { name: "creates", title: "durable creates", run: |bench| Box::pin(creates::run(bench)) },
     Case { name: "jobs", title: "jobs from create to stored bytes", run: |bench| Box::pin(jobs::run(bench)) },
+    Case { name: "callbacks", title: "provider callbacks beside polls", run: |bench| Box::pin(callbacks::run(bench)) },
     Case { name: "download", title: "downloads beside nginx", run: |bench| Box::pin(download::run(bench)) },
     Case { name: "memory", title: "memory while a large video passes", run: |bench| Box::pin(memory::run(bench)) },
     Case { name: "restart", title: "kill -9 with many jobs in flight", run: |bench| Box::pin(restart::run(bench)) },
     Case { name: "in-flight", title: "many jobs waiting", run: |bench| Box::pin(in_flight::run(bench)) },
+    Case { name: "listeners", title: "live events at many listeners", run: |bench| Box::pin(listeners::run(bench)) },
+    Case { name: "webhooks", title: "webhooks at their receivers", run: |bench| Box::pin(webhooks::run(bench)) },
     Case {
         name: "postgres-creates",
         title: "PostgreSQL: durable creates",

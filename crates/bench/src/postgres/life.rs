@@ -16,7 +16,7 @@ use longtake_core::pacing::Budget;
 use longtake_core::request::{Size, VideoRequest};
 use longtake_core::store::{
     Claim, EvidenceRecord, ExecutorInfo, NewJob, OpenAttempt, OpenResult, ProcessInfo, StepCommit, StepInput,
-    StepResult, Store, StoreError, Wanted, WantedAccount, WorkKind,
+    StepResult, Store, StoreError, Wake, Wanted, WantedAccount, WorkKind,
 };
 use longtake_core::time::{Clock, Timestamp};
 use longtake_store::{OpenOptions, PostgresTuning};
@@ -118,6 +118,9 @@ impl Life {
             metadata: BTreeMap::new(),
             priority: 0,
             provider_options: None,
+            source: None,
+            max_cost_usd_micros: None,
+            webhook: None,
         };
         NewJob {
             job: JobId::new(WallClock.now(), &self.random),
@@ -197,7 +200,7 @@ impl Life {
                 ended: claim.record.attempt.as_ref().map(Attempt::sender),
                 evidence: Evidence::Accepted(provider_job),
                 exchanges: Vec::new(),
-                wake: false,
+                wake: Wake::Others,
             })
         });
         let evidence = evidence.collect::<Outcome<Vec<_>>>()?;

@@ -236,6 +236,12 @@ impl Http {
         Redactor { key: self.key(), prompt }.text(text)
     }
 
+    /// Of a body that came to us, what may be kept.
+    pub(crate) fn excerpt(&self, body: &[u8]) -> Box<str> {
+        let excerpt = Redactor { key: self.key(), prompt: None }.excerpt(body);
+        redact::cut(&excerpt, Exchange::MAX_EXCERPT_BYTES).into()
+    }
+
     /// Sends one request, once, and reads its whole answer.
     ///
     /// # Errors

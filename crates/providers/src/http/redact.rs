@@ -1,11 +1,22 @@
-//! What of an exchange may be kept: no key, no prompt, no query (it may be a signature).
+//! What of an exchange may be kept: no key, no prompt, no query (it may be a signature), no callback token.
 
 use reqwest::Url;
 use serde_json::Value;
 
 /// Members whose text is the client's, wherever they stand.
-const PRIVATE_MEMBERS: [&str; 8] =
-    ["prompt", "revised_prompt", "negative_prompt", "text", "authorization", "api_key", "headers", "challenge"];
+const PRIVATE_MEMBERS: [&str; 9] = [
+    "prompt",
+    "revised_prompt",
+    "negative_prompt",
+    "text",
+    "authorization",
+    "api_key",
+    "headers",
+    "challenge",
+    "callback_url",
+];
+/// Behind it stand, in the path of our receiver, a provider's name and the token of an attempt.
+const CALLBACKS: &str = "/callbacks/";
 /// Longest string kept within an answer, in bytes.
 const MAX_STRING_BYTES: usize = 400;
 /// Longest answer that is looked into for an excerpt, in bytes.
@@ -64,7 +75,7 @@ impl Redactor<'_> {
         }
     }
 
-    /// A text without the key, the prompt, control characters and queries of URLs.
+    /// A text without the key, the prompt, control characters, queries of URLs and callback tokens.
     pub fn text(&self, text: &str) -> String {
         let mut text = text.to_owned();
         if let Some(key) = self.key.filter(|key| !key.is_empty()) {
@@ -74,7 +85,7 @@ impl Redactor<'_> {
             text = text.replace(prompt, "[prompt]");
         }
         let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
-        without_queries(&plain)
+        without_tokens(&without_queries(&plain))
     }
 }
 
@@ -95,6 +106,27 @@ fn without_queries(text: &str) -> String {
             None => kept.push_str(url),
         }
         rest = after;
+    }
+    kept.push_str(rest);
+    kept
+}
+
+/// Takes the token out of every address of our receiver.
+fn without_tokens(text: &str) -> String {
+    let in_segment = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~' | '%');
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(CALLBACKS) {
+        let (before, path) = rest.split_at(start + CALLBACKS.len());
+        kept.push_str(before);
+        let end = path.find(|c| !in_segment(c)).unwrap_or(path.len());
+        let (provider, after) = path.split_at(end);
+        kept.push_str(provider);
+        rest = after;
+        if let Some(token) = after.strip_prefix('/') {
+            rest = token.trim_start_matches(in_segment);
+            kept.push_str("/[token]");
+        }
     }
     kept.push_str(rest);
     kept
@@ -134,6 +166,20 @@ mod tests {
             assert!(!kept.contains(gone), "{gone} in {kept}");
         }
         assert!(kept.contains("https://cdn.test/v.mp4?[redacted]") && kept.contains("\"progress\":7"), "{kept}");
+    }
+
+    #[test]
+    fn callback_tokens_do_not_stay() {
+        let body = br#"{"callback_url":"https://gw.test/callbacks/minimax/TOKEN-1_a","message":
+            "fail to check https://gw.test/callbacks/minimax/TOKEN-1_a, and (/x/callbacks/minimax/TOKEN-1_a)"}"#;
+        let kept = REDACTOR.excerpt(body);
+        assert!(!kept.contains("TOKEN"), "{kept}");
+        assert!(
+            kept.contains("https://gw.test/callbacks/minimax/[token], and (/x/callbacks/minimax/[token])"),
+            "{kept}"
+        );
+        assert_eq!(without_tokens("/callbacks/"), "/callbacks/");
+        assert_eq!(without_tokens("a /callbacks/x b"), "a /callbacks/x b");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use longtake_core::failure::{Failure, FailureCode};
 use longtake_core::id::ProviderJobId;
 use longtake_core::provider::{Output, ProviderError, ProviderState, ProviderStatus};
 use longtake_core::time::Timestamp;
+use serde_json::Value;
 
 use super::errors::{Words, failed_task, refused_reading, refused_submission};
 use super::models::Wire;
@@ -32,14 +33,18 @@ pub fn submission(answer: &Answer, wire: Wire, clean: &dyn Fn(&str) -> String) -
     if created.base_resp.and_then(|base| base.status_code).is_some_and(|code| code != 0) {
         return Err(refused_submission(answer, clean));
     }
+    job_id(created.task_id.as_ref(), wire).ok_or_else(|| answer.unknown("a task without a usable id"))
+}
+
+/// A task's id as our name for the provider's job.
+pub(super) fn job_id(task_id: Option<&Value>, wire: Wire) -> Option<ProviderJobId> {
     // In a path, these two would name something else.
-    let id = id_text(created.task_id.as_ref()).filter(|id| !matches!(id.as_str(), "." | ".."));
-    let id = id.filter(|id| ProviderJobId::new(id).is_some());
-    let id = id.and_then(|id| match wire {
+    let id = id_text(task_id).filter(|id| !matches!(id.as_str(), "." | ".."));
+    let id = id.filter(|id| ProviderJobId::new(id).is_some())?;
+    match wire {
         Wire::V1 => ProviderJobId::new(&format!("{FIRST_WIRE}{id}")),
         Wire::V2 => ProviderJobId::new(&id),
-    });
-    id.ok_or_else(|| answer.unknown("a task without a usable id"))
+    }
 }
 
 const fn status_of(state: ProviderState, answer: &Answer) -> ProviderStatus {

@@ -30,6 +30,9 @@ pub(super) fn second(request: &SubmitRequest, wanted: &Wanted) -> Value {
     if let Some(on) = wanted.aigc_watermark {
         body.insert("aigc_watermark".to_owned(), json!(on));
     }
+    if let Some(url) = &request.callback_url {
+        body.insert("callback_url".to_owned(), json!(url));
+    }
     Value::Object(body)
 }
 
@@ -52,6 +55,9 @@ pub(super) fn first(request: &SubmitRequest, wanted: &Wanted) -> Value {
         if let Some(on) = on {
             body.insert(name.to_owned(), json!(on));
         }
+    }
+    if let Some(url) = &request.callback_url {
+        body.insert("callback_url".to_owned(), json!(url));
     }
     Value::Object(body)
 }

@@ -3,12 +3,17 @@
 //! Sources: api-reference/errorcode and the error table of api-reference/video-generation-v2-create, read 2026-11-23;
 //! both stand in `README.md`.
 
+use std::time::Duration;
+
 use longtake_core::failure::{Failure, FailureCode};
 use longtake_core::provider::ProviderError;
 use serde_json::Value;
 
 use super::wire::ErrorBody;
 use crate::http::Answer;
+
+/// Wait after a failed check of our callback address: a restart of what it reaches us through takes so long.
+const CALLBACK_CHECK_AGAIN: Duration = Duration::from_secs(10);
 
 /// What kind of thing a code says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +83,11 @@ impl Words {
         Self { code: code.or_else(|| code_in(&message)), message, kind: text("type") }
     }
 
+    /// Its own check of our callback address failed: the request is not at fault, and nothing was accepted.
+    fn is_callback_check(&self) -> bool {
+        self.known() == Some(Kind::Invalid) && self.message.to_ascii_lowercase().contains("check callback")
+    }
+
     fn known(&self) -> Option<Kind> {
         self.code.and_then(kind_of)
     }
@@ -92,6 +102,10 @@ fn code_in(message: &str) -> Option<i64> {
 /// What the answer to a create proves when it is no acceptance (R9). The code counts before the HTTP status.
 pub fn refused_submission(answer: &Answer, clean: &dyn Fn(&str) -> String) -> ProviderError {
     let words = Words::of_body(&answer.body);
+    if words.is_callback_check() {
+        tracing::warn!("MiniMax could not reach our callback address, so it accepts nothing: check public_url");
+        return ProviderError::RateLimited { retry_after: answer.retry_after.or(Some(CALLBACK_CHECK_AGAIN)) };
+    }
     match words.known() {
         Some(Kind::Theirs) => return answer.unknown("the vendor failed on its side"),
         Some(kind) => return refusal(kind, answer, &words, clean),

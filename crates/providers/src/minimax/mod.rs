@@ -3,16 +3,19 @@
 //! The second wire (MiniMax-H3) has HTTP statuses, a list and a cancel while queued; the first (Hailuo) answers 200
 //! also where it failed and has neither. [`models`] says which model speaks which, [`errors`] what codes mean,
 //! [`answers`] what everything else means. Wire, limits, traps and sources: `README.md`.
-//! Absent: callbacks (a submission here carries no callback address), references, regeneration, prompt enrichment.
+//! [`callback`] reads its calls to us, which it does not sign.
+//! Absent: references, regeneration, prompt enrichment.
 
 pub mod answers;
 mod body;
+pub mod callback;
 pub mod errors;
 pub mod lookup;
 pub mod models;
 pub mod options;
 pub mod wire;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +24,9 @@ use http::{HeaderMap, Method};
 use longtake_core::failure::{Failure, FailureCode};
 use longtake_core::id::{AccountId, ProviderJobId};
 use longtake_core::provider::{
-    Call, CancelAnswer, CancelSupport, ChargedOn, Fetched, FindRequest, Found, Idempotency, Lookup, ModelCapabilities,
-    Output, Provider, ProviderError, ProviderProfile, ProviderStatus, SubmitRequest, Unsupported,
+    Call, Callback, CallbackRequest, CancelAnswer, CancelSupport, ChargedOn, Fetched, FindRequest, Found, Idempotency,
+    Lookup, ModelCapabilities, Output, Price, PriceSource, Provider, ProviderError, ProviderProfile, ProviderStatus,
+    SubmitRequest, Unsupported,
 };
 use longtake_core::request::VideoRequest;
 
@@ -46,6 +50,8 @@ const MEMORY: Duration = Duration::from_secs(7 * 24 * 3_600);
 pub struct Minimax {
     http: Http,
     profile: ProviderProfile,
+    /// What the operator says of prices per second, by model.
+    prices: BTreeMap<String, u64>,
 }
 
 /// Makes the adapter of one account.
@@ -71,12 +77,14 @@ pub(crate) fn build(
         // The vendor asks for about ten seconds.
         poll_first: Duration::from_secs(10),
         poll_ceiling: Duration::from_secs(10),
+        callback: true,
+        poll_quiet: None,
         polls_per_minute: options.polls_per_minute.unwrap_or(POLLS_PER_MINUTE),
         watch_limit: MEMORY,
     };
     let profile = account.profile(profile, &[("list", list)])?;
     let http = clients.http(account, base, Some(key))?;
-    Ok(Arc::new(Minimax { http, profile }))
+    Ok(Arc::new(Minimax { http, profile, prices: account.prices() }))
 }
 
 impl Minimax {
@@ -116,11 +124,28 @@ impl Provider for Minimax {
     }
 
     fn capabilities(&self, _account: AccountId, model: &str) -> Option<ModelCapabilities> {
-        Model::by_name(model).map(Model::capabilities)
+        let mut capabilities = Model::by_name(model).map(Model::capabilities)?;
+        let configured = self.prices.get(model).copied();
+        capabilities.price_usd_micros_per_second = configured.or(capabilities.price_usd_micros_per_second);
+        Some(capabilities)
     }
 
     fn check(&self, _account: AccountId, model: &str, request: &VideoRequest) -> Result<(), Unsupported> {
         wanted(model_of(model)?, request).map(|_| ())
+    }
+
+    fn knows_option(&self, _account: AccountId, model: &str, name: &str) -> bool {
+        Model::by_name(model).is_some_and(|model| options::known(model).contains(&name))
+    }
+
+    /// By class and length. One input image is free with every model.
+    fn price(&self, _account: AccountId, model: &str, request: &VideoRequest) -> Option<Price> {
+        if let Some(per_second) = self.prices.get(model) {
+            return Some(Price::configured(*per_second, request.seconds));
+        }
+        let model = Model::by_name(model)?;
+        let class = model.class(wanted(model, request).ok()?.resolution)?;
+        Some(Price { usd_micros: class.price.of(request.seconds)?, source: PriceSource::Catalogue })
     }
 
     async fn submit(&self, call: &Call, request: &SubmitRequest) -> Result<ProviderJobId, ProviderError> {
@@ -214,6 +239,10 @@ impl Provider for Minimax {
             400 | 409 => Ok(CancelAnswer::NotStoppable),
             _ => Err(errors::refused_reading(&answer)),
         }
+    }
+
+    fn callback(&self, _account: AccountId, request: &CallbackRequest<'_>) -> Callback {
+        callback::read(request.body, |body| self.http.excerpt(body))
     }
 
     async fn check_account(&self, call: &Call) -> Result<String, ProviderError> {

@@ -3,7 +3,7 @@
 //! Sources: API reference of both wires and the price page (V2: page of 2026-09-27, V1: page of 2026-07-10), read
 //! 2026-11-23; see `README.md`. A size is ours: the vendor knows only a class (`768P`) and a ratio (`16:9`).
 
-use longtake_core::provider::{InputSupport, ModelCapabilities};
+use longtake_core::provider::{InputSupport, ModelCapabilities, RemixSupport};
 use longtake_core::request::Size;
 
 /// Which of the two wire contracts a model speaks.
@@ -22,10 +22,32 @@ pub struct Class {
     pub name: &'static str,
     /// Lengths it can be made in, in seconds.
     pub seconds: &'static [u32],
-    /// Highest price per second, in millionths of a dollar; 0 where none is published.
-    pub price_usd_micros: u64,
+    /// What it costs.
+    pub price: ClassPrice,
     /// Only from an input image.
     pub needs_image: bool,
+}
+
+/// What videos of one class cost, in millionths of a dollar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClassPrice {
+    /// By the second of output.
+    PerSecond(u64),
+    /// By the video, for each length there is.
+    PerVideo(&'static [(u32, u64)]),
+    /// None is published.
+    Unknown,
+}
+
+impl ClassPrice {
+    /// The price of a video of so many seconds.
+    pub fn of(self, seconds: u32) -> Option<u64> {
+        match self {
+            Self::PerSecond(price) => Some(price.saturating_mul(seconds.into())),
+            Self::PerVideo(prices) => prices.iter().find(|(length, _)| *length == seconds).map(|(_, price)| *price),
+            Self::Unknown => None,
+        }
+    }
 }
 
 /// One model.
@@ -52,13 +74,21 @@ const FROM_5: &[u32] = &[5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 const SIX: &[u32] = &[6];
 const SIX_OR_TEN: &[u32] = &[6, 10];
 
-const fn class(name: &'static str, seconds: &'static [u32], price_usd_micros: u64) -> Class {
-    Class { name, seconds, price_usd_micros, needs_image: false }
+const fn class(name: &'static str, seconds: &'static [u32], price: ClassPrice) -> Class {
+    Class { name, seconds, price, needs_image: false }
 }
+
+const fn per_second(name: &'static str, seconds: &'static [u32], usd_micros: u64) -> Class {
+    class(name, seconds, ClassPrice::PerSecond(usd_micros))
+}
+
+/// The classes that two Hailuo models have in common.
+const HAILUO_768P: Class = class("768P", SIX_OR_TEN, ClassPrice::PerVideo(&[(6, 280_000), (10, 560_000)]));
+const HAILUO_1080P: Class = class("1080P", SIX, ClassPrice::PerVideo(&[(6, 490_000)]));
 
 /// Legacy models: one class, six seconds, no published price.
 const fn legacy(name: &'static str, input: InputSupport) -> Model {
-    const CLASSES: &[Class] = &[class("720P", SIX, 0)];
+    const CLASSES: &[Class] = &[class("720P", SIX, ClassPrice::Unknown)];
     Model { name, wire: Wire::V1, classes: CLASSES, input, expands_prompts: false }
 }
 
@@ -67,41 +97,46 @@ pub const MODELS: [Model; 10] = [
     Model {
         name: "MiniMax-H3",
         wire: Wire::V2,
-        classes: &[class("768P", FROM_4, 80_000), class("2K", FROM_4, 130_000)],
+        classes: &[per_second("768P", FROM_4, 80_000), per_second("2K", FROM_4, 130_000)],
         input: InputSupport::Optional,
         expands_prompts: false,
     },
     Model {
         name: "MiniMax-H3-Max",
         wire: Wire::V2,
-        classes: &[class("768P", FROM_5, 80_000), class("480P", FROM_5, 50_000)],
+        classes: &[per_second("768P", FROM_5, 80_000), per_second("480P", FROM_5, 50_000)],
         input: InputSupport::Optional,
         expands_prompts: true,
     },
-    // 768P: $0.28 for 6 s, $0.56 for 10 s; 1080P: $0.49 for 6 s.
     Model {
         name: "MiniMax-Hailuo-2.3",
         wire: Wire::V1,
-        classes: &[class("768P", SIX_OR_TEN, 56_000), class("1080P", SIX, 81_667)],
+        classes: &[HAILUO_768P, HAILUO_1080P],
         input: InputSupport::Optional,
         expands_prompts: false,
     },
-    // 768P: $0.19 for 6 s, $0.32 for 10 s; 1080P: $0.33 for 6 s.
     Model {
         name: "MiniMax-Hailuo-2.3-Fast",
         wire: Wire::V1,
-        classes: &[class("768P", SIX_OR_TEN, 32_000), class("1080P", SIX, 55_000)],
+        classes: &[
+            class("768P", SIX_OR_TEN, ClassPrice::PerVideo(&[(6, 190_000), (10, 320_000)])),
+            class("1080P", SIX, ClassPrice::PerVideo(&[(6, 330_000)])),
+        ],
         input: InputSupport::Required,
         expands_prompts: false,
     },
-    // 512P, from an image: $0.10 for 6 s, $0.15 for 10 s.
     Model {
         name: "MiniMax-Hailuo-02",
         wire: Wire::V1,
         classes: &[
-            class("768P", SIX_OR_TEN, 56_000),
-            class("1080P", SIX, 81_667),
-            Class { name: "512P", seconds: SIX_OR_TEN, price_usd_micros: 16_667, needs_image: true },
+            HAILUO_768P,
+            HAILUO_1080P,
+            Class {
+                name: "512P",
+                seconds: SIX_OR_TEN,
+                price: ClassPrice::PerVideo(&[(6, 100_000), (10, 150_000)]),
+                needs_image: true,
+            },
         ],
         input: InputSupport::Optional,
         expands_prompts: false,
@@ -196,8 +231,6 @@ impl Model {
         let default_seconds = if seconds.contains(&6) { 6 } else { seconds[0] };
         let size = |shape: &Shape| Size { width: shape.size.0, height: shape.size.1 };
         let sizes = SHAPES.iter().filter(|shape| self.has(shape)).map(size).collect();
-        // One price for all its classes: the highest, so that a limit on cost is never broken.
-        let price = self.classes.iter().map(|class| class.price_usd_micros).max().filter(|price| *price > 0);
         ModelCapabilities {
             seconds,
             default_seconds,
@@ -205,9 +238,16 @@ impl Model {
             default_size: Size { width: 1280, height: 720 },
             input_image: self.input,
             max_prompt_chars: if self.wire == Wire::V2 { V2_PROMPT_CHARS } else { V1_PROMPT_CHARS },
-            price_usd_micros_per_second: price,
+            price_usd_micros_per_second: self.highest_price_per_second(),
+            remix: RemixSupport::No,
             sunset: None,
         }
+    }
+
+    /// Of all classes and lengths, rounded up: where one figure must do, it must not promise too little.
+    fn highest_price_per_second(&self) -> Option<u64> {
+        let each = self.classes.iter().flat_map(|class| class.seconds.iter().map(move |seconds| (class, *seconds)));
+        each.filter_map(|(class, seconds)| Some(class.price.of(seconds)?.div_ceil(seconds.max(1).into()))).max()
     }
 }
 
@@ -224,6 +264,21 @@ mod tests {
             assert!(class.seconds.contains(&capabilities.default_seconds), "{}", model.name);
             assert!(capabilities.sizes.contains(&capabilities.default_size), "{}", model.name);
         }
+    }
+
+    #[test]
+    fn every_length_of_a_class_has_a_price_or_none_has() {
+        for model in &MODELS {
+            for class in model.classes {
+                let priced = class.seconds.iter().filter(|seconds| class.price.of(**seconds).is_some()).count();
+                let all = if class.price == ClassPrice::Unknown { 0 } else { class.seconds.len() };
+                assert_eq!(priced, all, "{} {}", model.name, class.name);
+            }
+        }
+        let highest = |name| Model::by_name(name).and_then(|model| model.capabilities().price_usd_micros_per_second);
+        assert_eq!(highest("MiniMax-H3"), Some(130_000));
+        assert_eq!(highest("MiniMax-Hailuo-2.3"), Some(81_667));
+        assert_eq!(highest("T2V-01"), None);
     }
 
     #[test]

@@ -55,18 +55,22 @@ pub struct Wanted {
     pub fast_pretreatment: Option<bool>,
 }
 
+/// What `provider_options` may hold for a model.
+pub const fn known(model: &Model) -> &'static [&'static str] {
+    match (model.wire, model.expands_prompts) {
+        (Wire::V2, true) => &["resolution", "ratio", "aigc_watermark", "prompt_expansion_mode"],
+        (Wire::V2, false) => &["resolution", "ratio", "aigc_watermark"],
+        (Wire::V1, _) => &["resolution", "aigc_watermark", "prompt_optimizer", "fast_pretreatment"],
+    }
+}
+
 /// Translates a request, or says what of it the model cannot do.
 ///
 /// # Errors
 /// `Unsupported` naming the field.
 pub fn wanted(model: &'static Model, request: &VideoRequest) -> Result<Wanted, Unsupported> {
     let given = options::read(request)?;
-    let known: &[&str] = match (model.wire, model.expands_prompts) {
-        (Wire::V2, true) => &["resolution", "ratio", "aigc_watermark", "prompt_expansion_mode"],
-        (Wire::V2, false) => &["resolution", "ratio", "aigc_watermark"],
-        (Wire::V1, _) => &["resolution", "aigc_watermark", "prompt_optimizer", "fast_pretreatment"],
-    };
-    options::only(&given, known)?;
+    options::only(&given, known(model))?;
     match (model.input, &request.input) {
         (InputSupport::Required, None) => {
             return Err(Unsupported::new("input_reference", format!("{} needs an input image", model.name)));

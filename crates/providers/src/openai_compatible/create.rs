@@ -1,7 +1,9 @@
-//! The create: a form as the official SDKs send it, or JSON for servers that want a number.
+//! The create: a form as the official SDKs send it, or JSON for servers that want a number. And the remix, which names
+//! the video it starts from in its address and carries nothing but a prompt.
 
 use http::{HeaderMap, HeaderName, Method, header};
 use longtake_core::provider::{SubmitRequest, Unsupported};
+use reqwest::Url;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
@@ -15,6 +17,12 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 impl OpenaiCompatible {
     pub(super) fn create<'a>(&self, request: &'a SubmitRequest) -> Result<Ask<'a>, Unsupported> {
         let wanted = &request.request;
+        if let Some(source) = &wanted.source {
+            let id = source.provider_job.as_ref().filter(|_| self.options.remix);
+            let id = id.ok_or_else(|| Unsupported::new("model", "this server makes no remixes"))?;
+            let body = Body::Json(json!({"prompt": wanted.prompt}));
+            return Ok(self.purchase(request, self.http.url(&["videos", id.as_str(), "remix"]), body));
+        }
         let extra = extra_fields(wanted)?;
         let body = match &request.input {
             None if self.options.seconds_type == SecondsType::Integer => {
@@ -44,17 +52,21 @@ impl OpenaiCompatible {
                 Body::Form(form)
             }
         };
+        Ok(self.purchase(request, self.http.url(&["videos"]), body))
+    }
+
+    fn purchase<'a>(&self, request: &'a SubmitRequest, url: Url, body: Body) -> Ask<'a> {
         let mut headers = HeaderMap::new();
         set_header(&mut headers, IDEMPOTENCY_KEY, request.client_ref.as_str());
         set_header(&mut headers, header::ACCEPT, "application/json");
-        Ok(Ask {
+        Ask {
             call: "submit",
             method: Method::POST,
-            url: self.http.url(&["videos"]),
+            url,
             headers,
             body,
             deadline: self.profile.submit_timeout,
-            prompt: Some(&wanted.prompt),
-        })
+            prompt: Some(&request.request.prompt),
+        }
     }
 }

@@ -87,7 +87,7 @@ impl<'a> Search<'a> {
             return;
         };
         let wanted = &self.request.request;
-        if prompt != &*wanted.prompt {
+        if prompt != &*wanted.prompt || self.is_of_another_kind(video) {
             return;
         }
         let same = self.same_model(video)
@@ -96,6 +96,16 @@ impl<'a> Search<'a> {
         match video_id(video) {
             Some(id) if same => self.candidates.push(id),
             _ => self.doubt = true,
+        }
+    }
+
+    /// A remix where none was asked for, none where one was, or one of another video. Where the server does not say, it
+    /// may be ours.
+    fn is_of_another_kind(&self, video: &Video) -> bool {
+        let ours = self.request.request.source.as_ref().and_then(|source| source.provider_job.as_ref());
+        match &video.remixed_from_video_id {
+            None => false,
+            Some(told) => text(Some(told)) != ours.map(ProviderJobId::as_str),
         }
     }
 

@@ -22,7 +22,8 @@ use longtake_core::failure::{Failure, FailureCode};
 use longtake_core::id::{AccountId, ProviderJobId};
 use longtake_core::provider::{
     Call, CancelAnswer, CancelSupport, Fetched, FindRequest, Found, InputSupport, Lookup, ModelCapabilities, Output,
-    Provider, ProviderError, ProviderProfile, ProviderState, ProviderStatus, SubmitRequest, Unsupported,
+    Price, Provider, ProviderError, ProviderProfile, ProviderState, ProviderStatus, RemixSupport, SubmitRequest,
+    Unsupported,
 };
 use longtake_core::request::{Size, VideoRequest};
 
@@ -67,6 +68,8 @@ pub(crate) fn build(
         verify_deadline: Duration::from_secs(600),
         poll_first: Duration::from_secs(2),
         poll_ceiling: Duration::from_secs(10),
+        callback: false,
+        poll_quiet: None,
         polls_per_minute: 0,
         watch_limit: Duration::from_secs(7 * 24 * 3_600),
     };
@@ -114,12 +117,22 @@ impl Provider for OpenaiCompatible {
             input_image: InputSupport::Optional,
             max_prompt_chars: 32_000,
             price_usd_micros_per_second: limits.price_usd_micros_per_second,
+            remix: if self.options.remix { RemixSupport::ByJob } else { RemixSupport::No },
             sunset: None,
         })
     }
 
     fn check(&self, _account: AccountId, _model: &str, request: &VideoRequest) -> Result<(), Unsupported> {
         extra_fields(request).map(|_| ())
+    }
+
+    fn knows_option(&self, _account: AccountId, _model: &str, name: &str) -> bool {
+        options::may_be_sent(name).is_ok()
+    }
+
+    fn price(&self, _account: AccountId, model: &str, request: &VideoRequest) -> Option<Price> {
+        let per_second = self.limits.get(model)?.price_usd_micros_per_second?;
+        Some(Price::configured(per_second, request.seconds))
     }
 
     async fn submit(&self, call: &Call, request: &SubmitRequest) -> Result<ProviderJobId, ProviderError> {

@@ -17,6 +17,8 @@ pub struct AccountOptions {
     pub cancel: Cancel,
     /// When the server charges.
     pub charged_on: Charged,
+    /// The server has `POST /videos/{id}/remix`.
+    pub remix: bool,
     /// Longest wait for the answer to a create, in milliseconds; 60 s by default. Must stay below `absence_settle_ms`.
     pub submit_timeout_ms: Option<u64>,
 }
@@ -116,19 +118,28 @@ pub fn extra_fields(request: &VideoRequest) -> Result<Map<String, Value>, Unsupp
 
 fn check(fields: &Map<String, Value>, depth: usize) -> Result<(), Unsupported> {
     for (name, value) in fields {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-        if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(plain) {
-            let shown: String = name.chars().filter(|c| !c.is_control()).take(MAX_NAME_BYTES).collect();
-            return Err(options::wrong(&shown, "is no name of a field: letters, digits and _ - . are possible"));
-        }
-        let lower = name.to_ascii_lowercase();
-        if RESERVED.contains(&lower.as_str()) {
-            return Err(options::wrong(name, "cannot be set here; use the request's own field"));
-        }
-        if DANGEROUS_ENDS.iter().any(|end| lower.ends_with(end)) {
-            return Err(options::wrong(name, "cannot be set: the server would read or write a place of its own by it"));
-        }
+        may_be_sent(name)?;
         check_value(name, value, depth)?;
+    }
+    Ok(())
+}
+
+/// Whether a field of this name may be sent at all.
+///
+/// # Errors
+/// `Unsupported` saying why not.
+pub fn may_be_sent(name: &str) -> Result<(), Unsupported> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(plain) {
+        let shown: String = name.chars().filter(|c| !c.is_control()).take(MAX_NAME_BYTES).collect();
+        return Err(options::wrong(&shown, "is no name of a field: letters, digits and _ - . are possible"));
+    }
+    let lower = name.to_ascii_lowercase();
+    if RESERVED.contains(&lower.as_str()) {
+        return Err(options::wrong(name, "cannot be set here; use the request's own field"));
+    }
+    if DANGEROUS_ENDS.iter().any(|end| lower.ends_with(end)) {
+        return Err(options::wrong(name, "cannot be set: the server would read or write a place of its own by it"));
     }
     Ok(())
 }
@@ -158,6 +169,9 @@ mod tests {
             metadata: std::collections::BTreeMap::new(),
             priority: 0,
             provider_options: Some(text.into()),
+            source: None,
+            max_cost_usd_micros: None,
+            webhook: None,
         })
     }
 

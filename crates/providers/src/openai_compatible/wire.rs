@@ -2,7 +2,7 @@
 //!
 //! Source: `README.md` of this folder.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// A video, or whatever a server answers in its place.
@@ -27,6 +27,9 @@ pub struct Video {
     pub seconds: Option<Value>,
     /// `"1280x720"`.
     pub size: Option<Value>,
+    /// The server's id of the video that this one is a remix of; `null` says that it is none, absence says nothing.
+    #[serde(deserialize_with = "given")]
+    pub remixed_from_video_id: Option<Value>,
     /// Code and message of a failed video.
     pub error: Option<Value>,
     /// Where the result lies, if not below `/content`: SGLang with cloud storage, some gateways.
@@ -35,6 +38,11 @@ pub struct Video {
     pub urls: Option<Value>,
     /// The same at other gateways.
     pub video_url: Option<Value>,
+}
+
+/// `null` too is something a server says.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// Status words of OpenAI, and of servers that add their own.

@@ -28,13 +28,26 @@ impl Provider for Sandbox {
             default_size: Size { width: 1280, height: 720 },
             input_image: InputSupport::Optional,
             max_prompt_chars: 32_000,
-            price_usd_micros_per_second: Some(0),
+            price_usd_micros_per_second: Some(self.prices.get(MODEL).copied().unwrap_or(0)),
+            remix: RemixSupport::FromPicture,
             sunset: None,
         })
     }
 
     fn check(&self, _account: AccountId, _model: &str, request: &VideoRequest) -> Result<(), Unsupported> {
         check(request)
+    }
+
+    fn knows_option(&self, _account: AccountId, _model: &str, name: &str) -> bool {
+        OPTIONS.contains(&name)
+    }
+
+    fn price(&self, _account: AccountId, model: &str, request: &VideoRequest) -> Option<Price> {
+        if model != MODEL {
+            return None;
+        }
+        let free = Price { usd_micros: 0, source: PriceSource::Catalogue };
+        Some(self.prices.get(MODEL).map_or(free, |price| Price::configured(*price, request.seconds)))
     }
 
     async fn submit(&self, call: &Call, request: &SubmitRequest) -> Result<ProviderJobId, ProviderError> {

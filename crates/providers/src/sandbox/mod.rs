@@ -10,6 +10,7 @@ mod disk;
 mod render;
 pub mod script;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,8 +20,8 @@ use longtake_core::failure::{Failure, FailureCode};
 use longtake_core::id::{AccountId, ProviderJobId, Random};
 use longtake_core::provider::{
     Call, CancelAnswer, CancelSupport, ChargedOn, Exchange, Fetched, FindRequest, Found, Idempotency, InputSupport,
-    Lookup, ModelCapabilities, Output, Provider, ProviderError, ProviderProfile, ProviderState, ProviderStatus,
-    SubmitRequest, Unsupported,
+    Lookup, ModelCapabilities, Output, Price, PriceSource, Provider, ProviderError, ProviderProfile, ProviderState,
+    ProviderStatus, RemixSupport, SubmitRequest, Unsupported,
 };
 use longtake_core::request::{Size, VideoRequest};
 use longtake_core::time::{Clock, Timestamp};
@@ -49,6 +50,8 @@ const HANGING_PROGRESS: u8 = 10;
 /// The sandbox as one account.
 pub struct Sandbox {
     profile: ProviderProfile,
+    /// It costs nothing, unless the operator plays at costs.
+    prices: BTreeMap<String, u64>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     folder: Arc<Folder>,
@@ -72,8 +75,8 @@ pub(crate) fn build(
     let profile = account.profile(profile(), &[("by_ref", Lookup::ByRef)])?;
     let folder = Arc::new(Folder::new(deps.data_dir.join(NAME)));
     let renderings = Arc::new(Renderings::new(Arc::clone(&folder), Arc::clone(&deps.clock)));
-    let (clock, random) = (Arc::clone(&deps.clock), Arc::clone(&deps.random));
-    Ok(Arc::new(Sandbox { profile, clock, random, folder, renderings, next_sweep: Mutex::new(Duration::ZERO) }))
+    let (clock, random, prices) = (Arc::clone(&deps.clock), Arc::clone(&deps.random), account.prices());
+    Ok(Arc::new(Sandbox { profile, prices, clock, random, folder, renderings, next_sweep: Mutex::new(Duration::ZERO) }))
 }
 
 fn profile() -> ProviderProfile {
@@ -88,15 +91,20 @@ fn profile() -> ProviderProfile {
         verify_deadline: Duration::from_secs(600),
         poll_first: Duration::from_millis(200),
         poll_ceiling: Duration::from_secs(1),
+        callback: false,
+        poll_quiet: None,
         polls_per_minute: 0,
         watch_limit: Duration::from_secs(7 * 24 * 3_600),
     }
 }
 
+/// What `provider_options` may hold.
+const OPTIONS: [&str; 1] = ["fps"];
+
 /// Frames per second from `provider_options`.
 fn frame_rate(request: &VideoRequest) -> Result<u32, Unsupported> {
     let given = options::read(request)?;
-    options::only(&given, &["fps"])?;
+    options::only(&given, &OPTIONS)?;
     let Some(value) = given.get("fps") else { return Ok(DEFAULT_FPS) };
     let fps = value.as_u64().and_then(|fps| u32::try_from(fps).ok());
     fps.filter(|fps| (1..=longtake_media::MAX_FPS).contains(fps))

@@ -551,3 +551,28 @@ async fn the_profile_says_what_the_account_overrides() {
     assert_eq!(profile.lookup, Lookup::None);
     assert!(matches!(profile.idempotency, Idempotency::Key { .. }));
 }
+
+/// Front doors forward what a provider knows: a name is known exactly if some value of it can be sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn knows_the_options_that_it_takes_and_no_others() {
+    const NAMES: &str = "fps|seed|negative_prompt|prompt_optimizer|fast_pretreatment|resolution|ratio|aigc_watermark|\
+                         prompt_expansion_mode|prompt|n|output_path|image_url|a b|";
+    let values = [json!(7), json!(true), json!("words"), json!("768P"), json!("16:9"), json!("balanced")];
+    for kind in ALL {
+        let subject = given(kind);
+        let account = longtake_core::id::AccountId(1);
+        let takes = |name: &str, value: &serde_json::Value| {
+            let mut asked = request("a paper boat", subject.seconds);
+            asked.provider_options = Some(json!({ name: value }).to_string().into());
+            subject.provider.check(account, subject.model, &asked).is_ok()
+        };
+        let mut known = 0;
+        for name in NAMES.split('|') {
+            let taken = values.iter().any(|value| takes(name, value));
+            let known_as = subject.provider.knows_option(account, subject.model, name);
+            assert_eq!(known_as, taken, "{}: {name:?}", subject.name);
+            known += usize::from(taken);
+        }
+        assert!(known > 0, "{}", subject.name);
+    }
+}

@@ -8,6 +8,7 @@ mod downloads;
 mod hostile;
 mod minimax;
 mod openai_compatible;
+mod prices;
 mod registry;
 mod sandbox;
 mod support;

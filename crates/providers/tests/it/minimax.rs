@@ -3,15 +3,16 @@
 use bytes::Bytes;
 use longtake_core::failure::FailureCode;
 use longtake_core::id::{AccountId, ProviderJobId};
-use longtake_core::provider::{InputSupport, ProviderError, ProviderState, ProviderStatus, Unsupported};
+use longtake_core::provider::{Callback, InputSupport, ProviderError, ProviderState, ProviderStatus, Unsupported};
 use longtake_core::request::Size;
 use longtake_core::time::Timestamp;
 use longtake_providers::http::Answer;
-use longtake_providers::minimax::answers;
 use longtake_providers::minimax::lookup::{Next, Search};
 use longtake_providers::minimax::models::{MODELS, Model, Wire};
 use longtake_providers::minimax::options::wanted;
 use longtake_providers::minimax::wire::Listed;
+use longtake_providers::minimax::{answers, callback};
+use longtake_providers::registry::AccountConfig;
 use serde_json::json;
 
 use crate::canned::{self, Canned};
@@ -74,7 +75,7 @@ fn an_accepted_create_gives_its_id() {
 fn every_documented_code_of_the_second_wire_is_mapped() {
     let documented = [
         (400, "v2_error_400_2013", "invalid_request"),
-        (400, "v2_error_400_2013_callback", "invalid_request"),
+        (400, "v2_error_400_2013_callback", "rate limited"),
         (401, "v2_error_401_1004", "account"),
         (402, "v2_error_402_1008", "quota"),
         (422, "v2_error_422_1026", "content_policy"),
@@ -333,4 +334,97 @@ async fn a_cancel_deletes_only_what_is_queued() {
     let deletes: Vec<String> =
         server.asked().iter().map(|asked| asked.line().to_owned()).filter(|line| line.starts_with("DELETE")).collect();
     assert_eq!(deletes, ["DELETE /v2/video_generation/queued", "DELETE /v2/video_generation/began"]);
+}
+
+fn called(body: &serde_json::Value) -> Callback {
+    callback::read(body.to_string().as_bytes(), |_| "kept".into())
+}
+
+/// The job a call names, and whether it says that the job goes on.
+fn news(body: &serde_json::Value) -> (String, bool) {
+    match called(body) {
+        Callback::News(news) => (news.provider_job.unwrap().as_str().to_owned(), news.pending),
+        other => panic!("no news: {other:?}"),
+    }
+}
+
+#[test]
+fn a_challenge_is_echoed_and_no_long_one() {
+    assert_eq!(called(&json!({"challenge": "a\"b"})), Callback::Challenge(r#"{"challenge":"a\"b"}"#.into()));
+    let longest = "x".repeat(callback::MAX_CHALLENGE_BYTES);
+    assert!(matches!(called(&json!({ "challenge": longest })), Callback::Challenge(_)));
+    for odd in [
+        json!({"challenge": longest + "x"}),
+        json!({"challenge": 7}),
+        json!({"challenge": "a", "task_id": "1"}),
+        json!({"challenge": "a", "task": {"id": "1"}}),
+    ] {
+        assert_eq!(called(&odd), Callback::Refused, "{odd}");
+    }
+}
+
+#[test]
+fn a_call_of_the_second_wire_is_the_answer_to_a_query() {
+    let queried = |name: &str| serde_json::from_slice(&fixture(name)).unwrap();
+    for (name, pending) in [
+        ("v2_poll_queued", true),
+        ("v2_poll_running", true),
+        ("v2_poll_succeeded", false),
+        ("v2_poll_failed_1026", false),
+        ("v2_poll_cancelled", false),
+        ("v2_poll_expired", false),
+        // A new word is worth a look.
+        ("v2_poll_unknown_status", false),
+    ] {
+        let body: serde_json::Value = queried(name);
+        let id = body["task"]["id"].as_str().unwrap().to_owned();
+        assert_eq!(news(&body), (id, pending), "{name}");
+    }
+}
+
+#[test]
+fn a_call_of_the_first_wire_has_words_of_its_own() {
+    let call =
+        |status: &str| json!({"task_id": "106", "status": status, "file_id": "", "base_resp": {"status_code": 0}});
+    assert_eq!(news(&call("processing")), ("v1:106".to_owned(), true));
+    for over in ["success", "failed", "Success", "strange"] {
+        assert_eq!(news(&call(over)), ("v1:106".to_owned(), false), "{over}");
+    }
+}
+
+#[test]
+fn what_is_no_call_is_refused() {
+    for odd in [
+        json!({}),
+        json!([]),
+        json!(null),
+        json!("challenge"),
+        json!({"task": {}}),
+        json!({"task": {"id": ""}}),
+        json!({"task": {"id": ".."}}),
+        json!({"task": {"id": {"a": 1}}}),
+        json!({"task_id": "."}),
+    ] {
+        assert_eq!(called(&odd), Callback::Refused, "{odd}");
+    }
+    for broken in [&b""[..], b"{", b"\xff\xfe", b"{\"challenge\":\"a\",\"challenge\":\"b\"}"] {
+        assert_eq!(callback::read(broken, |_| "".into()), Callback::Refused, "{broken:?}");
+    }
+}
+
+#[test]
+fn polls_are_rare_where_changes_are_called_back_unless_the_account_says_how_often() {
+    let profile = |change: &dyn Fn(&mut AccountConfig)| {
+        let mut account = account("minimax", Some("http://127.0.0.1:9"));
+        change(&mut account);
+        let id = account.id;
+        remote(account).profile(id).clone()
+    };
+    let without = profile(&|_| {});
+    assert_eq!((without.callback, without.poll_quiet), (false, None));
+    let with = profile(&|account| account.callbacks = true);
+    assert_eq!((with.callback, with.poll_quiet), (true, Some(without.poll_ceiling * 30)));
+    assert!(with.verify_deadline > without.verify_deadline, "a first call may come late");
+    let told = profile(&|account| (account.callbacks, account.poll_ceiling_ms) = (true, Some(20_000)));
+    assert_eq!((told.callback, told.poll_quiet), (true, None));
 }

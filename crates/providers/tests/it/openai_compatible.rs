@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use longtake_core::failure::FailureCode;
-use longtake_core::id::ProviderJobId;
+use longtake_core::id::{AccountId, JobId, ProviderJobId};
 use longtake_core::provider::{FindRequest, ProviderError, ProviderState, ProviderStatus};
+use longtake_core::request::{Source, SourceKind, VideoRequest};
 use longtake_core::time::Timestamp;
 use longtake_providers::http::Answer;
 use longtake_providers::openai_compatible::answers;
@@ -219,6 +220,33 @@ fn search(request: &FindRequest, pages: &[Page]) -> (Vec<String>, bool) {
     }
     let found = search.finish(covered);
     (found.candidates.iter().map(ToString::to_string).collect(), found.complete)
+}
+
+/// A remix of another video, or of none, has the same words and shape and is not the one that was lost.
+#[test]
+fn only_a_remix_of_the_same_video_is_taken_for_a_lost_remix() {
+    let from = |source: Option<&str>, id: &str| {
+        let mut video = listed(id, Some("a boat"), 1_000);
+        video["remixed_from_video_id"] = json!(source);
+        video
+    };
+    let page = page(json!({"object": "list", "has_more": false, "data": [
+        from(Some("theirs"), "video_4"), from(Some("another"), "video_3"), from(None, "video_2"),
+        listed("video_1", Some("a boat"), 1_000),
+    ]}));
+    let ids = |ids: [&str; 2]| ids.map(str::to_owned).to_vec();
+    let plain = lost("a boat", 900);
+    assert_eq!(search(&plain, std::slice::from_ref(&page)), (ids(["video_2", "video_1"]), true));
+    let source = Source {
+        video: JobId::from_bytes([1; 16]),
+        kind: SourceKind::Remix,
+        account: AccountId(1),
+        provider_job: ProviderJobId::new("theirs"),
+    };
+    let request = VideoRequest { source: Some(source), ..request("a boat", 8) };
+    let remix = find_request(&submission("sora-2", request), Timestamp::from_micros(900 * 1_000_000));
+    // One that says nothing of what it was made of may be ours; one that says "of none" is not.
+    assert_eq!(search(&remix, std::slice::from_ref(&page)), (ids(["video_4", "video_1"]), true));
 }
 
 fn listed(id: &str, prompt: Option<&str>, created_at: i64) -> serde_json::Value {

@@ -118,6 +118,9 @@ pub fn request(prompt: &str, seconds: u32) -> VideoRequest {
         metadata: BTreeMap::new(),
         priority: 0,
         provider_options: None,
+        source: None,
+        max_cost_usd_micros: None,
+        webhook: None,
     }
 }
 
@@ -132,6 +135,7 @@ pub fn submission(model: &str, request: VideoRequest) -> SubmitRequest {
         model: model.into(),
         request: Arc::new(request),
         input: None,
+        callback_url: None,
         client_ref: ClientRef::from_hash(&hash),
     }
 }

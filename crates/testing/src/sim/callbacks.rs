@@ -1,8 +1,7 @@
 //! MiniMax's callbacks: the challenge inside a create, then a POST on each change of status.
 //!
-//! One task looks at all jobs that have a callback; it sends in turn, so a hanging receiver delays the rest, as
-//! nothing here may promise more than the vendor does. Plain `http://` only. Absent: a signature (there is none),
-//! and retries (none are documented).
+//! One task looks at all jobs that have a callback, and one for each of them sends. Plain `http://` only. What is not taken
+//! is sent again only where the options say so. Absent: a signature (there is none), and an order between two calls.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -11,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use super::jobs::{Phase, View};
 use super::ledger::Vendor;
@@ -23,6 +23,10 @@ const CHALLENGE_TIMEOUT: Duration = Duration::from_secs(3);
 const CALLBACK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pause between two looks at the watched jobs.
 const ROUND: Duration = Duration::from_millis(20);
+/// Callbacks under way at once.
+const AT_ONCE: usize = 64;
+/// Pause before a callback that was not taken is sent again.
+const AGAIN: Duration = Duration::from_millis(500);
 /// Largest answer that is read.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 
@@ -54,14 +58,42 @@ pub(super) async fn challenge(url: &str) -> bool {
 
 /// Sends callbacks for as long as the simulator runs.
 pub(super) async fn run(shared: Arc<Shared>) {
+    let room = Arc::new(Semaphore::new(AT_ONCE));
     loop {
         tokio::time::sleep(ROUND).await;
         if !shared.options.callbacks {
             return;
         }
-        for (url, body) in changes(&shared) {
-            // A failed callback is lost, as with the vendor.
-            let _sent = tokio::time::timeout(CALLBACK_TIMEOUT, post(&url, &body)).await;
+        for (url, bodies) in by_url(changes(&shared)) {
+            tokio::spawn(deliver(Arc::clone(&room), url, bodies, shared.options.callback_tries));
+        }
+    }
+}
+
+/// What goes to one address, in order.
+fn by_url(sends: Vec<(String, Value)>) -> Vec<(String, Vec<Value>)> {
+    let mut grouped: Vec<(String, Vec<Value>)> = Vec::new();
+    for (url, body) in sends {
+        match grouped.iter_mut().find(|(known, _)| *known == url) {
+            Some((_, bodies)) => bodies.push(body),
+            None => grouped.push((url, vec![body])),
+        }
+    }
+    grouped
+}
+
+/// Sends one after the other, each until it is taken. One that nobody takes is lost in the end, as with the vendor.
+async fn deliver(room: Arc<Semaphore>, url: String, bodies: Vec<Value>, tries: u32) {
+    for body in bodies {
+        for turn in 0..tries {
+            if turn > 0 {
+                tokio::time::sleep(AGAIN).await;
+            }
+            let Ok(_permit) = room.acquire().await else { return };
+            let sent = tokio::time::timeout(CALLBACK_TIMEOUT, post(&url, &body)).await;
+            if matches!(sent, Ok(Ok((200..=299, _)))) {
+                break;
+            }
         }
     }
 }

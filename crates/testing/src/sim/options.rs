@@ -66,6 +66,8 @@ pub struct Options {
     pub insecure_inputs: bool,
     /// MiniMax: perform the challenge on `callback_url` at create, and call back on each change of status.
     pub callbacks: bool,
+    /// How often a callback is sent until somebody takes it. The vendor documents no repetition, so: once.
+    pub callback_tries: u32,
     /// Size of each result; rounded up to what a valid file needs.
     pub result_bytes: u64,
     /// How long a result URL is valid after it was handed out, in milliseconds. Default: for ever.
@@ -98,6 +100,7 @@ impl Default for Options {
             poll_after_ms: None,
             insecure_inputs: false,
             callbacks: true,
+            callback_tries: 1,
             result_bytes: 64 * 1024,
             result_url_ttl_ms: None,
             faults: Faults::default(),
