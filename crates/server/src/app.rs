@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use longtake_core::artifact::ArtifactStore;
-use longtake_core::id::{AccountId, PoolId, Random};
-use longtake_core::provider::{ModelCapabilities, Unsupported};
+use longtake_core::id::{AccountId, Random};
+use longtake_core::provider::{ModelCapabilities, Price, Unsupported};
 use longtake_core::request::VideoRequest;
 use longtake_core::retention::Retention;
 use longtake_core::route::Route;
@@ -21,12 +21,16 @@ use longtake_engine::{AccountEntry, Engine};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::storage::Redirect;
 use crate::http::auth::KeyCache;
+use crate::http::callbacks::RecentCallbacks;
 use crate::http::feed::RecentJobs;
 use crate::http::inputs::InputFetcher;
 use crate::http::limits::Limits;
 use crate::http::metrics::HttpMetrics;
 use crate::http::videos::repeats::RecentCreates;
+use crate::http::videos::webhook::RecentOrigins;
+use crate::webhooks::WebhookClient;
 
 /// What handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -52,10 +56,17 @@ pub struct AppParts {
     pub limits: Limits,
     /// SHA-256 of the admin key.
     pub admin_key_hash: [u8; 32],
+    /// This server's address as the outside sees it, without a slash at its end: links begin with it. Without it they are
+    /// paths.
+    pub public_url: Option<Arc<str>>,
+    /// Where `/content` sends who asks for a video; `None` where the bytes come from here.
+    pub redirect: Option<Redirect>,
     /// Everyone acts as admin. Refused by config on an address that others can reach.
     pub insecure_no_auth: bool,
     /// Fetches the input images that clients name by URL.
     pub inputs: InputFetcher,
+    /// Sends webhooks, and says which URLs it would send to.
+    pub webhooks: WebhookClient,
     /// What the front door counts.
     pub metrics: Arc<HttpMetrics>,
     /// Creates are refused (507) while the artifact store has less free room than this, in bytes.
@@ -78,18 +89,26 @@ pub struct Memory {
     pub estimates: Estimates,
     /// Jobs whose events were shown lately.
     pub recent_jobs: RecentJobs,
+    /// Providers' calls: room, and what was stored lately.
+    pub callbacks: RecentCallbacks,
     /// Units of 64 KiB of request bodies that may be in memory at once.
     pub body_room: Arc<Semaphore>,
     /// Requests being handled at once.
     pub requests: Arc<Semaphore>,
     /// Event streams at once.
     pub streams: Arc<Semaphore>,
+    /// Webhooks being tested at once, whatever the number of endpoints.
+    pub webhook_tests: Arc<Semaphore>,
+    /// Endpoints of `webhook_url`s.
+    pub origins: RecentOrigins,
     /// Pictures being drawn at once.
     pub drawing: Arc<Semaphore>,
     /// Free room of the artifact store as last seen, and when (milliseconds of the monotonic clock, from 1).
     free_bytes: (AtomicU64, AtomicU64),
 }
 
+/// Webhooks tested at once: each may wait for its receiver for many seconds.
+const MAX_WEBHOOK_TESTS: usize = 16;
 /// Pictures drawn at once: each decodes video on a blocking thread.
 const MAX_DRAWING: usize = 2;
 /// How long a figure of the artifact store's free room is believed, in milliseconds.
@@ -103,9 +122,12 @@ impl Memory {
             recent: RecentCreates::default(),
             estimates: Estimates::default(),
             recent_jobs: RecentJobs::default(),
+            callbacks: RecentCallbacks::default(),
             body_room: Arc::new(Semaphore::new(limits.body_room_units())),
             requests: Arc::new(Semaphore::new(limits.max_requests)),
             streams: Arc::new(Semaphore::new(limits.max_event_streams)),
+            webhook_tests: Arc::new(Semaphore::new(MAX_WEBHOOK_TESTS)),
+            origins: RecentOrigins::default(),
             drawing: Arc::new(Semaphore::new(MAX_DRAWING)),
             free_bytes: (AtomicU64::new(u64::MAX), AtomicU64::new(0)),
         }
@@ -134,6 +156,11 @@ impl App {
     /// How long what is over is kept.
     pub fn retention(&self) -> &Retention {
         &self.engine.parts().config.retention
+    }
+
+    /// What a request costs with a model of an account; `None` where nobody knows.
+    pub fn price(&self, account: AccountId, model: &str, request: &VideoRequest) -> Option<Price> {
+        self.accounts.get(&account)?.provider.price(account, model, request)
     }
 
     /// The name of the provider behind an account.
@@ -166,7 +193,6 @@ pub struct Model {
 pub struct Models {
     models: Vec<Model>,
     default: String,
-    prices: HashMap<(AccountId, Arc<str>), u64>,
 }
 
 /// A model cannot be offered.
@@ -201,7 +227,6 @@ impl Models {
         accounts: &BTreeMap<AccountId, AccountEntry>,
     ) -> Result<Self, ModelError> {
         let mut offered = Vec::with_capacity(models.len());
-        let mut prices = HashMap::new();
         for (name, routes) in models {
             let mut accepts = None;
             for route in &routes {
@@ -213,25 +238,17 @@ impl Models {
                         name: route.model.to_string(),
                     }
                 })?;
-                if let Some(price) = capabilities.price_usd_micros_per_second {
-                    prices.insert((route.account, Arc::clone(&route.model)), price);
-                }
                 accepts.get_or_insert(capabilities);
             }
             let accepts = accepts.ok_or_else(|| ModelError::NoRoutes(name.clone()))?;
             offered.push(Model { name, routes, accepts });
         }
-        Ok(Self { models: offered, default: default.to_owned(), prices })
+        Ok(Self { models: offered, default: default.to_owned() })
     }
 
     /// One model by its public name.
     pub fn get(&self, name: &str) -> Option<&Model> {
         self.models.iter().find(|model| model.name == name)
-    }
-
-    /// Where a job of this model waits first; any executor sorts it out where there is no such model.
-    pub fn pool(&self, name: &str) -> PoolId {
-        self.get(name).and_then(|model| model.routes.first()).map_or(PoolId::NONE, |route| route.pool)
     }
 
     /// All models, in the order of the config.
@@ -244,12 +261,7 @@ impl Models {
         &self.default
     }
 
-    /// What a second of video costs on a route, in millionths of a dollar; `None` where unknown.
-    pub fn price(&self, account: AccountId, model: &Arc<str>) -> Option<u64> {
-        self.prices.get(&(account, Arc::clone(model))).copied()
-    }
-
-    /// Asks every route of the request's model: a later attempt may take any of them.
+    /// Asks every route that may serve the request: a later attempt may take any of them.
     ///
     /// # Errors
     /// The first refusal.
@@ -261,7 +273,7 @@ impl Models {
         let Some(model) = self.get(&request.model) else {
             return Err(Unsupported::new("model", format!("there is no model {}", request.model)));
         };
-        for route in &model.routes {
+        for route in model.routes.iter().filter(|route| request.may_go_to(route.account)) {
             if let Some(entry) = accounts.get(&route.account) {
                 entry.provider.check(route.account, &route.model, request)?;
             }

@@ -9,16 +9,18 @@ pub mod document;
 pub mod environment;
 pub mod layers;
 mod nearest;
+pub mod public_url;
 mod read;
 pub mod retention;
 pub mod secret;
 pub mod sections;
+pub mod storage;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use longtake_engine::EngineConfig;
+use longtake_engine::{EngineConfig, WebhookConfig};
 use secrecy::{ExposeSecret, SecretString};
 use toml::{Table, Value};
 
@@ -28,7 +30,7 @@ pub use layers::Origin;
 pub use retention::{Kept, ProjectRetention};
 pub use sections::{
     DatabaseConfig, Failover, Field, General, InputsConfig, LimitsConfig, LogConfig, LogFormat, RetentionConfig,
-    RetryConfig, Role, SandboxConfig, Section, ServerConfig, WebhooksConfig, WorkerConfig,
+    RetryConfig, Role, SandboxConfig, Section, ServerConfig, StorageConfig, WebhooksConfig, WorkerConfig,
 };
 
 use crate::http::limits::Limits;
@@ -99,6 +101,8 @@ pub struct Config {
     pub general: General,
     /// `[database]`.
     pub database: DatabaseConfig,
+    /// `[storage]`.
+    pub storage: StorageConfig,
     /// `[server]`.
     pub server: ServerConfig,
     /// `[worker]`.
@@ -141,6 +145,7 @@ pub fn section_fields() -> Vec<(&'static str, Field)> {
     }
     of::<General>()
         .chain(of::<DatabaseConfig>())
+        .chain(of::<StorageConfig>())
         .chain(of::<ServerConfig>())
         .chain(of::<WorkerConfig>())
         .chain(of::<RetryConfig>())
@@ -200,6 +205,7 @@ impl Config {
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             database: section(&layers, &mut table)?,
+            storage: section(&layers, &mut table)?,
             server: section(&layers, &mut table)?,
             worker: section(&layers, &mut table)?,
             retry: section(&layers, &mut table)?,
@@ -223,7 +229,7 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         let wrong = |path: &[&str], problem: &str| Err(self.layers.error(path, problem));
         let database = self.database()?;
-        self.artifacts_dir()?;
+        self.artifacts()?;
         if self.general.role != Role::All && matches!(database, Database::Sqlite(_)) {
             return wrong(
                 &["role"],
@@ -316,22 +322,6 @@ impl Config {
         }
     }
 
-    /// The folder of the videos.
-    ///
-    /// # Errors
-    /// Where the config names another kind of store.
-    pub fn artifacts_dir(&self) -> Result<PathBuf, ConfigError> {
-        let Some(url) = &self.general.artifacts else { return Ok(self.general.data_dir.join("artifacts")) };
-        let later = ["s3:", "gs:", "az:"].iter().any(|scheme| url.starts_with(scheme));
-        let problem = match url.strip_prefix("file:") {
-            Some(path) if !path.is_empty() => return Ok(self.sources.folder.join(path)),
-            Some(_) => "names no folder; write file:DIR".to_owned(),
-            None if later => "object stores come with a later version; this one has file:DIR".to_owned(),
-            None => format!("{url:?} names no store that is known; write file:DIR"),
-        };
-        Err(self.layers.error(&["artifacts"], &problem))
-    }
-
     /// The model taken where a request names none: the first of the file, else the sandbox.
     pub fn default_model(&self) -> &str {
         self.models.first().map_or(SANDBOX, |model| &model.name)
@@ -393,6 +383,12 @@ impl Config {
             on_unknown: self.retry.on_unknown,
             max_artifact_bytes: self.limits.max_artifact_bytes,
             drain_timeout: secs(self.worker.drain_timeout_secs),
+            callback_base: self.general.public_url.as_ref().map(|url| format!("{}/callbacks", url.as_str()).into()),
+            webhooks: WebhookConfig {
+                concurrency: self.webhooks.concurrency,
+                per_endpoint: self.webhooks.per_endpoint,
+                lease: secs(self.webhooks.lease_secs),
+            },
             ..EngineConfig::default()
         }
     }

@@ -8,6 +8,7 @@ mod accounts;
 mod keys;
 mod process;
 mod retention;
+mod storage;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -15,13 +16,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use longtake_core::artifact::{ArtifactStore, Digest};
 use longtake_core::id::Random;
 use longtake_core::route::Route;
 use longtake_core::store::Store;
 use longtake_core::time::Clock;
 use longtake_engine::{Engine, EngineConfig, Parts};
-use longtake_store::artifacts::FileArtifacts;
+use longtake_store::artifacts::bucket::BucketArtifacts;
 use longtake_store::lock::{DataDirLock, LockError};
 use longtake_store::{OpenOptions, PostgresTuning, Tuning};
 use secrecy::ExposeSecret;
@@ -38,10 +40,12 @@ use crate::http::metrics::HttpMetrics;
 use crate::http::router::{router, worker_router};
 use crate::http::serve::serve;
 use crate::probe::Mp4Probe;
+use crate::webhooks::{Sender, WebhookClient};
 
 pub use accounts::{Secrets, Wired, secrets, wire};
 pub use keys::{ADMIN_KEY_FILE, admin_key, secret_key};
 pub use retention::{STRANGE, WiredRetention, retention};
+pub use storage::claim;
 
 /// The system cannot start, in one line with the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +140,8 @@ pub struct Opened {
     pub store: Arc<dyn Store>,
     /// Bytes.
     pub artifacts: Arc<dyn ArtifactStore>,
+    /// The same, where they are in a bucket.
+    pub bucket: Option<BucketArtifacts>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -149,7 +155,7 @@ pub struct Opened {
 pub async fn open(config: &Config, _locked: &Locked) -> Result<Opened, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random: Arc<dyn Random> = Arc::new(OsRandom);
-    let (database, artifacts) = (config.database()?, config.artifacts_dir()?);
+    let database = config.database()?;
     let options = OpenOptions {
         clock: Arc::clone(&clock),
         random: Arc::clone(&random),
@@ -162,15 +168,8 @@ pub async fn open(config: &Config, _locked: &Locked) -> Result<Opened, StartErro
             connected.map_err(|error| StartError::Other(format!("{}: {error}", database.shown())))?
         }
     };
-    let opened = match &database {
-        Database::Sqlite(_) => FileArtifacts::open(&artifacts),
-        Database::Postgres(_) => FileArtifacts::open_shared(&artifacts),
-    };
-    let artifacts = opened.map_err(|error| {
-        let problem = format!("{}: {error}; choose another or change its owner", artifacts.display());
-        StartError::Config(config.error(&["artifacts"], &problem))
-    })?;
-    Ok(Opened { store, artifacts: Arc::new(artifacts), clock, random })
+    let (artifacts, bucket) = storage::open(config)?;
+    Ok(Opened { store, artifacts, bucket, clock, random })
 }
 
 async fn open_sqlite(config: &Config, path: &Path, options: OpenOptions) -> Result<Arc<dyn Store>, StartError> {
@@ -265,7 +264,7 @@ pub async fn start_locked(locked: Locked, config: Config, listener: TcpListener)
     let admin_key = admin_key(&config)?;
     let secret_key = secret_key(&config)?;
     let opened = open(&config, &locked).await?;
-    agree(&config, &opened, &secret_key).await?;
+    ours(&config, &opened, &secret_key).await?;
     let wired = wire(&config, &secrets, &opened).await?;
     let models = models(&config, &wired)?;
     let engine = Engine::start(Parts {
@@ -284,6 +283,8 @@ pub async fn start_locked(locked: Locked, config: Config, listener: TcpListener)
     let limits = config.http_limits();
     let inputs = InputFetcher::new(config.inputs.allow_networks.clone())
         .map_err(|error| StartError::Other(format!("no HTTP client for input images: {error}")))?;
+    let webhooks = WebhookClient::new(config.webhooks.allow_networks.clone(), config.webhooks.allow_http)
+        .map_err(|error| StartError::Other(format!("no HTTP client for webhooks: {error}")))?;
     let stop = CancellationToken::new();
     let app = App::new(AppParts {
         store: opened.store,
@@ -296,17 +297,18 @@ pub async fn start_locked(locked: Locked, config: Config, listener: TcpListener)
         memory: Memory::new(&limits),
         limits: limits.clone(),
         admin_key_hash: key_hash(&admin_key),
+        public_url: config.general.public_url.as_ref().map(|url| url.as_str().into()),
+        redirect: config.redirect(),
         insecure_no_auth: config.server.insecure_no_auth,
         inputs,
+        webhooks,
         metrics: Arc::new(HttpMetrics::new(config.general.role.word())),
         low_water_bytes: config.limits.low_water_bytes,
         draining: CancellationToken::new(),
         stopping: stop.clone(),
     });
-    let routes = match config.general.role {
-        Role::Worker => worker_router(app.clone()),
-        Role::All | Role::Api => router(app.clone()),
-    };
+    app.engine.deliver(Arc::new(Sender::new(app.clone())));
+    let routes = routes_of(config.general.role, app.clone());
     let stopped = stop.clone();
     let server = tokio::spawn(async move { serve(listener, routes, &limits, stopped.cancelled_owned()).await });
     locked.note(&config, address)?;
@@ -318,6 +320,17 @@ pub async fn start_locked(locked: Locked, config: Config, listener: TcpListener)
     Ok(Running { address, app, admin_key, server, drain, stop, locked })
 }
 
+/// What a process with this role serves.
+fn routes_of(role: Role, app: App) -> Router {
+    match role {
+        Role::Worker => worker_router(app),
+        Role::All | Role::Api => router(app),
+    }
+}
+
+/// How often the database is asked for news of own jobs that providers call other processes about.
+const NEWS_INTERVAL: Duration = Duration::from_millis(30);
+
 /// The engine's limits, and what is kept for how long.
 async fn engine_config(config: &Config, opened: &Opened) -> Result<EngineConfig, StartError> {
     let wired = retention(config, &opened.store).await?;
@@ -325,7 +338,10 @@ async fn engine_config(config: &Config, opened: &Opened) -> Result<EngineConfig,
         let line = config.error(&["retention", "projects", name], STRANGE);
         tracing::warn!("{line}");
     }
-    Ok(EngineConfig { retention: wired.policy, ..config.engine() })
+    // On SQLite no other process takes callbacks in.
+    let shared = matches!(config.database()?, Database::Postgres(_)) && config.general.public_url.is_some();
+    let news_interval = shared.then_some(NEWS_INTERVAL);
+    Ok(EngineConfig { retention: wired.policy, news_interval, ..config.engine() })
 }
 
 impl Running {
@@ -361,19 +377,22 @@ impl Running {
     }
 }
 
+/// Rows and bytes are those of the installation that has this key.
+async fn ours(config: &Config, opened: &Opened, secret_key: &[u8; 32]) -> Result<(), StartError> {
+    agree(config, opened, secret_key).await?;
+    claim(config, opened, secret_key).await
+}
+
+/// What a secret key is known by where it must not be known itself.
+fn fingerprint(secret_key: &[u8; 32], purpose: &[u8]) -> String {
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret_key);
+    let signed = aws_lc_rs::hmac::sign(&key, purpose);
+    Digest(signed.as_ref().try_into().unwrap_or([0; 32])).to_string()
+}
+
 /// Our names for attempts come from the secret key: with another one lost submissions would not be found again.
 async fn agree(config: &Config, opened: &Opened, secret_key: &[u8; 32]) -> Result<(), StartError> {
-    let fingerprint = Digest(
-        aws_lc_rs::hmac::sign(
-            &aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret_key),
-            b"longtake secret key",
-        )
-        .as_ref()
-        .try_into()
-        .unwrap_or([0; 32]),
-    )
-    .to_string();
-    match opened.store.agree("secret_key", &fingerprint).await {
+    match opened.store.agree("secret_key", &fingerprint(secret_key, b"longtake secret key")).await {
         Ok(true) => Ok(()),
         Ok(false) => {
             let problem = "is not the one this database was first used with: lost submissions would not be found again; set LONGTAKE_SECRET_KEY to that one, or bring its secret.key back";

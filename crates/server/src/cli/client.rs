@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::multipart::{Form, Part};
+use reqwest::redirect::Policy;
 use reqwest::{Method, Response, StatusCode, Url};
 use serde_json::Value;
 
@@ -19,6 +20,8 @@ const STREAM_TIMEOUT: Duration = Duration::from_secs(75);
 const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest answer that is read as JSON, in bytes.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
+/// Steps from our server to where the bytes of a video lie.
+const MAX_REDIRECTS: usize = 3;
 
 /// A file to be sent.
 #[derive(Debug, Clone)]
@@ -96,6 +99,19 @@ pub(crate) struct Client {
     base: Url,
 }
 
+/// The bytes of a video may lie elsewhere, and those alone: nothing else is led away, and nobody from https to http. The
+/// client itself leaves our key behind where the host changes.
+fn to_content() -> Policy {
+    Policy::custom(|attempt| {
+        let follows = attempt.previous().len() <= MAX_REDIRECTS
+            && attempt.previous().first().is_some_and(|first| {
+                let safe = first.scheme() == "http" || attempt.url().scheme() == "https";
+                first.path().ends_with("/content") && safe
+            });
+        if follows { attempt.follow() } else { attempt.stop() }
+    })
+}
+
 impl Client {
     /// For a server at this address.
     pub(crate) fn new(base: &str, key: Option<&str>) -> Result<Self, CliError> {
@@ -120,7 +136,7 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(STREAM_TIMEOUT)
             .user_agent(concat!("longtake/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none());
+            .redirect(to_content());
         let host = base_url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         if host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback()) {
             builder = builder.no_proxy();

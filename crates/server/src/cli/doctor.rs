@@ -305,7 +305,7 @@ async fn running_server(config: &Config, holder: &Holder) -> Finding {
 
 async fn opened_parts(config: &Config, opened: &Opened, report: &mut Report) {
     report.add("database", rows(config, opened).await);
-    report.add("artifact store", artifacts(opened).await);
+    report.add("artifact store", artifacts(config, opened).await);
     match wiring::retention(config, &opened.store).await {
         Ok(wired) => wired.strange.iter().for_each(|name| {
             report.add(format!("retention of {name}"), Finding::Doubtful(wiring::STRANGE.to_owned()));
@@ -357,8 +357,16 @@ fn account_problem(error: &ProviderError) -> String {
     format!("{error}; {remedy}")
 }
 
-/// Writes, reads and removes an object.
-async fn artifacts(opened: &Opened) -> Finding {
+/// Writes, reads and removes an object; of a bucket, whether it is ours, too.
+async fn artifacts(config: &Config, opened: &Opened) -> Finding {
+    let claimed = match wiring::secret_key(config) {
+        Ok(secret_key) => wiring::claim(config, opened, &secret_key).await,
+        // It has a finding of its own.
+        Err(_) => Ok(()),
+    };
+    if let Err(error) = claimed {
+        return Finding::Bad(error.to_string());
+    }
     let job = JobId::new(opened.clock.now(), &OsRandom);
     let key = ArtifactKey::derived(&ArtifactKey::output(ProjectId(0), job, AttemptNo(0), 0, Fence(0)), "doctor");
     let bytes = bytes::Bytes::from_static(b"longtake doctor");
@@ -371,10 +379,17 @@ async fn artifacts(opened: &Opened) -> Finding {
         opened.artifacts.delete(&key).await?;
         read
     };
+    let (place, remedy) = match &opened.bucket {
+        Some(bucket) => (
+            format!("{}: ", bucket.place()),
+            "check [storage], the network, and that the key may list, read, write and delete",
+        ),
+        None => (String::new(), "check the folder's owner and the room on its disk"),
+    };
     match tried.await {
-        Ok(read) if read == bytes => Finding::Good("written, read and removed".to_owned()),
-        Ok(_) => Finding::Bad("what was read is not what was written; replace the disk".to_owned()),
-        Err(error) => Finding::Bad(format!("{error}; check the folder's owner and the room on its disk")),
+        Ok(read) if read == bytes => Finding::Good(format!("{place}written, read and removed")),
+        Ok(_) => Finding::Bad(format!("{place}what was read is not what was written; replace the disk or the service")),
+        Err(error) => Finding::Bad(format!("{place}{error}; {remedy}")),
     }
 }
 

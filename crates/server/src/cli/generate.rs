@@ -28,7 +28,7 @@ const MAX_INPUT_BYTES: u64 = 512 << 20;
 /// pick it up.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  longtake generate \"a lighthouse in a storm\"\n  longtake generate \"a paper boat\" --seconds 8 --size 1280x720 -o boat.mp4\n  longtake generate \"make it move\" --input-reference photo.png --json\n  longtake generate \"[sandbox fail=content_policy] see how a failure looks\""
+    after_help = "Examples:\n  longtake generate \"a lighthouse in a storm\"\n  longtake generate \"a paper boat\" --seconds 8 --size 1280x720 -o boat.mp4\n  longtake generate \"make it move\" --input-reference photo.png --json\n  longtake generate \"a comet\" --max-cost-usd 0.50\n  longtake generate \"[sandbox fail=content_policy] see how a failure looks\""
 )]
 pub(crate) struct Arguments {
     /// What the video shall show
@@ -42,6 +42,9 @@ pub(crate) struct Arguments {
     /// Size in pixels, such as 1280x720 [default: the model's]
     #[arg(long, value_name = "WxH", value_parser = size)]
     size: Option<String>,
+    /// The most that all attempts together may cost, in dollars; refused before anything is paid [default: no limit]
+    #[arg(long, value_name = "USD", value_parser = dollars)]
+    max_cost_usd: Option<String>,
     /// A picture to start from: PNG, JPEG or WebP
     #[arg(long, value_name = "FILE")]
     input_reference: Option<PathBuf>,
@@ -56,6 +59,15 @@ pub(crate) struct Arguments {
 fn size(text: &str) -> Result<String, String> {
     let size: Result<longtake_core::request::Size, _> = text.parse();
     size.map(|size| size.to_string()).map_err(|error| error.to_string())
+}
+
+/// The server reads it again; here only what is no amount at all is a usage error.
+fn dollars(text: &str) -> Result<String, String> {
+    let digits = text.bytes().filter(|byte| *byte != b'.').all(|byte| byte.is_ascii_digit());
+    match text.parse::<f64>() {
+        Ok(amount) if amount > 0.0 && digits => Ok(text.to_owned()),
+        _ => Err("must be a number of dollars above 0, such as 0.50".to_owned()),
+    }
 }
 
 pub(crate) async fn run(global: Global, arguments: Arguments) -> Result<(), CliError> {
@@ -124,7 +136,12 @@ fn request(arguments: &Arguments) -> Result<Request, CliError> {
     let mut body = Map::new();
     body.insert("prompt".to_owned(), arguments.prompt.clone().into());
     let seconds = arguments.seconds.map(|seconds| seconds.to_string());
-    for (name, value) in [("model", &arguments.model), ("seconds", &seconds), ("size", &arguments.size)] {
+    for (name, value) in [
+        ("model", &arguments.model),
+        ("seconds", &seconds),
+        ("size", &arguments.size),
+        ("max_cost_usd", &arguments.max_cost_usd),
+    ] {
         if let Some(value) = value {
             body.insert(name.to_owned(), value.clone().into());
         }

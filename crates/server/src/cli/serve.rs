@@ -85,7 +85,4 @@ fn warn(config: &Config) {
     if config.server.insecure_no_auth {
         tracing::warn!("everyone who reaches this address acts as admin");
     }
-    if config.webhooks != crate::config::WebhooksConfig::default() {
-        tracing::warn!("[webhooks] changes nothing yet: outgoing webhooks come with a later version");
-    }
 }

@@ -77,13 +77,13 @@ pub fn account_fields() -> Vec<Field> {
             "poll_first_ms",
             "a whole number",
             Some((1, DAY_MS)),
-            &[" First wait between polls, in milliseconds. Default: the provider's."],
+            &[" First wait between polls, in milliseconds. Default: the provider's, far longer where it calls back."],
         ),
         field(
             "poll_ceiling_ms",
             "a whole number",
             Some((1, DAY_MS)),
-            &[" Longest wait between polls, in milliseconds. Default: the provider's."],
+            &[" Longest wait between polls, in milliseconds. Default: as for the first."],
         ),
         field(
             "lookup",
@@ -234,7 +234,9 @@ pub fn model_fields() -> Vec<Field> {
         field(
             "price_usd_per_second",
             "a number",
-            &[" What a second of video costs, in dollars. Default: what the provider is known to charge."],
+            &[
+                " What a second of video costs, in dollars, at every size. Default: what the provider is known to charge.",
+            ],
         ),
     ]
 }

@@ -8,19 +8,20 @@ use super::layers::shown_key;
 use super::retention::project_fields;
 use super::sections::{
     DatabaseConfig, Field, General, InputsConfig, LimitsConfig, LogConfig, RetentionConfig, RetryConfig, SandboxConfig,
-    Section, ServerConfig, WebhooksConfig, WorkerConfig,
+    Section, ServerConfig, StorageConfig, WebhooksConfig, WorkerConfig,
 };
 
 /// One section as the documents need it.
 type Part = (&'static str, &'static [&'static str], Vec<Field>);
 
-fn parts() -> [Part; 11] {
+fn parts() -> [Part; 12] {
     fn part<S: Section>() -> Part {
         (S::NAME, S::DOCS, S::fields())
     }
     [
         part::<General>(),
         part::<DatabaseConfig>(),
+        part::<StorageConfig>(),
         part::<ServerConfig>(),
         part::<WorkerConfig>(),
         part::<RetryConfig>(),
@@ -145,8 +146,14 @@ fn comment(text: &mut String, lines: &str) {
 /// What a setting without a default could be.
 fn placeholder(name: &str) -> &'static str {
     match name {
+        "public_url" => "\"https://video.example.com\"",
+        "endpoint" => "\"https://s3.example.com\"",
+        "region" => "\"eu-central-1\"",
+        "server_side_encryption" => "\"aws:kms\"",
+        "kms_key_id" => "\"alias/videos\"",
+        "public_base_url" => "\"https://cdn.example.com/videos\"",
         "url" => "\"sqlite:./longtake-data/longtake.db\"",
-        "artifacts" => "\"file:./longtake-data/artifacts\"",
+        "artifacts" => "\"s3://our-videos/production\"",
         "requests_per_minute" => "600",
         "level" => "\"info\"",
         _ => "\"env:NAME\"",

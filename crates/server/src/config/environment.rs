@@ -11,6 +11,7 @@ use super::{accounts, retention, section_fields};
 /// Names of the product that need no section.
 const PLAIN: &[(&str, &[&str])] = &[
     ("LONGTAKE_DATA_DIR", &["data_dir"]),
+    ("LONGTAKE_PUBLIC_URL", &["public_url"]),
     ("LONGTAKE_LISTEN", &["listen"]),
     ("LONGTAKE_ROLE", &["role"]),
     ("LONGTAKE_ARTIFACTS", &["artifacts"]),

@@ -10,6 +10,7 @@ use toml::{Table, Value};
 use super::ConfigError;
 use super::layers::{Layers, Origin, shown_key};
 use super::nearest::suggestion;
+use super::public_url::PublicUrl;
 use super::secret::Secret;
 use crate::http::network::Network;
 
@@ -94,6 +95,7 @@ texts! {
     String: "text in quotes", |text| Some(text.to_owned()), |value| Some(format!("{value:?}"));
     PathBuf: "a path in quotes", |text| (!text.is_empty()).then(|| text.into()), |value| Some(format!("{:?}", value.display().to_string()));
     SocketAddr: "an address and port such as 127.0.0.1:7373", |text| address(text), |value| Some(format!("\"{value}\""));
+    PublicUrl: "an https URL without user, query and fragment, such as https://video.example.com; http is taken on a loopback address", |text| PublicUrl::parse(text), |value| Some(format!("{:?}", value.as_str()));
     Network: "a network such as 127.0.0.0/8", |text| text.parse().ok(), |_value| None;
     Size: "a size such as 1280x720", |text| text.parse().ok(), |value| Some(format!("\"{value}\""));
     Secret: "a secret: its text, env:NAME or file:PATH", |text| (!text.trim().is_empty()).then(|| Secret(text.to_owned())), |_value| None;

@@ -29,6 +29,11 @@ pub struct ReadSecret {
 }
 
 impl Secret {
+    /// As it would stand in the file.
+    pub fn of(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// Reads the secret. `file:` paths start at `base`.
     ///
     /// # Errors

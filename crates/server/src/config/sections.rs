@@ -3,15 +3,17 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use longtake_engine::{EngineConfig, OnUnknown};
+use longtake_engine::{EngineConfig, OnUnknown, WebhookConfig};
 use longtake_store::PostgresTuning;
 use toml::Table;
 
 use super::ConfigError;
 use super::layers::Layers;
+use super::public_url::PublicUrl;
 use super::read::{Reader, Setting, words};
 use super::retention::Kept;
 use super::secret::Secret;
+use super::storage::{Serve, ServerSideEncryption};
 use crate::http::limits::Limits;
 use crate::http::network::Network;
 
@@ -158,9 +160,13 @@ section! {
         data_dir: PathBuf = PathBuf::from("./longtake-data");
         /// Address and port of the server. Port 0 takes any free one.
         listen: SocketAddr = ([127, 0, 0, 1], 7373).into();
+        /// This server's address as the outside sees it: `https`, or `http` on a loopback address. With it, providers that
+        /// can call back do, below `/callbacks/`, which must reach a process with role `all` or `api`. Without it, jobs are polled.
+        public_url: Option<PublicUrl> = None;
         /// What this process does: `all`, or with PostgreSQL `api` or `worker`.
         role: Role = Role::All;
-        /// Where videos are kept: `file:DIR`. Default: `artifacts` in the data directory.
+        /// Where videos are kept: `file:DIR`, or in a bucket (`[storage]`): `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`,
+        /// `az://CONTAINER/PREFIX`. Default: `artifacts` in the data directory.
         artifacts: Option<String> = None;
         /// The admin key, at least 16 characters. Default: made at first start and written to `admin.key` in the data directory.
         admin_key: Option<Secret> = None;
@@ -187,13 +193,43 @@ section! {
 }
 
 section! {
+    /// The bucket that `artifacts` names, and how bytes get from there to clients. Keys that are not set come from the
+    /// environment of the cloud, as its own programs read it (`AWS_…`, `GOOGLE_…`, `AZURE_…`, the role of the machine).
+    StorageConfig("storage") {
+        /// URL of the service, where it is not the cloud's own: `https://s3.example.com`.
+        endpoint: Option<String> = None;
+        /// S3: region of the bucket. Default: the environment's, else `us-east-1`.
+        region: Option<String> = None;
+        /// S3: id of the access key. Azure: name of the storage account.
+        access_key_id: Option<Secret> = None;
+        /// S3: secret of the access key. Azure: key of the storage account. Google: key of a service account, as JSON.
+        secret_access_key: Option<Secret> = None;
+        /// Whether `endpoint` may be plain `http`.
+        allow_http: bool = false;
+        /// S3: the bucket's name is the first part of the host name, not of the path.
+        virtual_hosted_style: bool = false;
+        /// S3: how each object is encrypted: `aes256`, or `aws:kms`. Default: as the bucket says.
+        server_side_encryption: Option<ServerSideEncryption> = None;
+        /// S3: the key for `aws:kms`. Default: the account's.
+        kms_key_id: Option<String> = None;
+        /// How a video gets to who asks for its content: `through` this process, or by `redirect` to the bucket.
+        serve: Serve = Serve::Through;
+        /// How long the link of a redirect can be followed, in seconds. A download that has begun goes on.
+        redirect_valid_secs: u64 = 900, 1..=604_800;
+        /// Redirects lead to this URL, a slash and the key, unsigned: a CDN or a web server before the bucket's prefix, or
+        /// before the folder. Whoever knows such a link has the video for as long as it is there.
+        public_base_url: Option<PublicUrl> = None;
+    }
+}
+
+section! {
     /// The front door: connections and time limits.
     ServerConfig("server") {
         /// Connections at once; more wait in the kernel's queue.
         max_connections: usize = Limits::default().max_connections, 1..=1_000_000;
         /// Requests being handled at once; more get 503.
         max_requests: usize = Limits::default().max_requests, 1..=1_000_000;
-        /// Event streams at once; more get 503.
+        /// Event streams and WebSockets at once; more get 503.
         max_event_streams: usize = Limits::default().max_event_streams, 1..=1_000_000;
         /// Longest request target, in bytes.
         max_uri_bytes: usize = Limits::default().max_uri_bytes, 256..=65_534;
@@ -209,7 +245,7 @@ section! {
         body_timeout_secs: u64 = Limits::default().body_timeout.as_secs(), 1..=86_400;
         /// Longest time a client takes no byte of its response, in seconds.
         write_timeout_secs: u64 = Limits::default().write_timeout.as_secs(), 1..=3_600;
-        /// Time between comments on a quiet event stream, in seconds.
+        /// Time between comments on a quiet event stream, and between pings of a quiet WebSocket, in seconds.
         heartbeat_secs: u64 = Limits::default().heartbeat.as_secs(), 1..=300;
         /// How long a process that is told to stop goes on serving while `/readyz` says no, in seconds: behind a proxy, a
         /// little more than the proxy takes to notice.
@@ -306,12 +342,19 @@ section! {
 }
 
 section! {
-    /// Outgoing webhooks come with a later version; until then these settings are read and change nothing.
+    /// Where webhooks may be sent: to endpoints that clients make, and to the `webhook_url` of a video. By default over
+    /// https to public addresses only, so that no client reaches this server's own network through it.
     WebhooksConfig("webhooks") {
         /// Networks that webhooks may be sent to although they are not public.
         allow_networks: Vec<Network> = Vec::new();
-        /// Whether plain `http` is allowed.
+        /// Whether plain `http` is allowed: everyone on the way can then read what is sent.
         allow_http: bool = false;
+        /// Tries at once from one process, to all endpoints together.
+        concurrency: usize = WebhookConfig::default().concurrency, 1..=10_000;
+        /// Of them, to one endpoint.
+        per_endpoint: usize = WebhookConfig::default().per_endpoint, 1..=1_000;
+        /// How long a delivery is one process's to try, in seconds: so much later it is tried again if that process died.
+        lease_secs: u64 = WebhookConfig::default().lease.as_secs(), 20..=3_600;
     }
 }
 

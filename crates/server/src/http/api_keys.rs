@@ -1,6 +1,7 @@
 //! `/v1/api_keys`: makes, lists and revokes API keys. A key is shown once and stored as its SHA-256.
 
 use axum::Json;
+use axum::body::HttpBody;
 use axum::extract::{Request, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -212,4 +213,15 @@ pub async fn json_members(app: &App, request: Request) -> Result<Members, ApiErr
     }
     let held = body::read(app, body, app.limits.max_body_bytes).await?;
     Members::of_body(Node::from_json(&held.bytes)?)
+}
+
+/// The same, where the whole body may be left out.
+///
+/// # Errors
+/// As [`json_members`].
+pub async fn optional_members(app: &App, request: Request) -> Result<Members, ApiError> {
+    if request.body().size_hint().exact() == Some(0) {
+        return Ok(Members::of(Vec::new()));
+    }
+    json_members(app, request).await
 }

@@ -5,20 +5,24 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::extract::FromRequestParts;
 use governor::clock::{Clock as _, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
 use governor::{DefaultKeyedRateLimiter, Quota};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use longtake_core::id::ProjectId;
+use longtake_core::time::Timestamp;
 
+use super::conduit::ephemeral;
 use super::error::{ApiError, ErrorCode};
+use super::websocket::protocols;
 use crate::app::App;
 
 /// The project of the admin key.
@@ -27,6 +31,8 @@ pub const DEFAULT_PROJECT: ProjectId = ProjectId(1);
 const KEY_TTL: Duration = Duration::from_secs(5);
 /// Keys remembered at once.
 const MAX_KEYS: usize = 10_000;
+/// What stands before a key among the protocols of a WebSocket.
+const KEY_PROTOCOL: &str = "key.";
 /// Longest bearer token that is looked at, in bytes.
 const MAX_TOKEN_BYTES: usize = 512;
 
@@ -64,33 +70,46 @@ pub struct Caller {
     pub key: i64,
     /// Name of their key, for records of decisions.
     pub name: Arc<str>,
+    /// SHA-256 of their key.
+    pub hash: [u8; 32],
+    /// They showed a short-lived stand-in for their key.
+    pub ephemeral: bool,
     scopes: Arc<[String]>,
 }
 
 impl Caller {
-    fn admin() -> Self {
-        Self { project: DEFAULT_PROJECT, key: 0, name: "admin".into(), scopes: Arc::new(["admin".to_owned()]) }
+    fn admin(app: &App) -> Self {
+        let scopes = Arc::new(["admin".to_owned()]);
+        let hash = app.admin_key_hash;
+        Self { project: DEFAULT_PROJECT, key: 0, name: "admin".into(), hash, ephemeral: false, scopes }
     }
 
+    /// A stand-in lies in browsers: it never makes keys, which would outlive it.
     fn may(&self, scope: Scope) -> bool {
-        self.scopes.iter().any(|held| held == scope.word() || held == Scope::Admin.word())
+        let holds = self.scopes.iter().any(|held| held == scope.word() || held == Scope::Admin.word());
+        holds && !(self.ephemeral && scope == Scope::Admin)
     }
 }
 
+/// A caller with any key.
+pub struct Known(pub Caller);
 /// A caller who may read.
 pub struct Reader(pub Caller);
 /// A caller who may write.
 pub struct Writer(pub Caller);
 /// A caller who may do everything.
 pub struct Admin(pub Caller);
+/// A caller who may read, at the handshake of a WebSocket: a page's script can give it no header of its own, so the key may
+/// be one of the protocols it offers. Never in the address, which ends up in logs.
+pub struct SocketReader(pub Caller);
 
 macro_rules! extractor {
-    ($name:ident, $scope:expr) => {
+    ($name:ident, $scope:expr, $token:expr) => {
         impl FromRequestParts<App> for $name {
             type Rejection = ApiError;
 
             async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-                let caller = authenticate(app, &parts.headers).await?;
+                let caller = authenticate(app, parts, $token).await?;
                 if caller.may($scope) {
                     return Ok(Self(caller));
                 }
@@ -102,9 +121,18 @@ macro_rules! extractor {
     };
 }
 
-extractor!(Reader, Scope::Read);
-extractor!(Writer, Scope::Write);
-extractor!(Admin, Scope::Admin);
+impl FromRequestParts<App> for Known {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        authenticate(app, parts, bearer).await.map(Self)
+    }
+}
+
+extractor!(Reader, Scope::Read, bearer);
+extractor!(Writer, Scope::Write, bearer);
+extractor!(Admin, Scope::Admin, bearer);
+extractor!(SocketReader, Scope::Read, bearer_or_protocol);
 
 /// SHA-256 of a key, as stored.
 pub fn key_hash(key: &str) -> [u8; 32] {
@@ -118,18 +146,31 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     hash
 }
 
-async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
+/// Where the key stands.
+type Token = fn(&HeaderMap) -> Result<&str, ApiError>;
+
+async fn authenticate(app: &App, parts: &Parts, token: Token) -> Result<Caller, ApiError> {
     if app.insecure_no_auth {
-        return Ok(Caller::admin());
+        return Ok(Caller::admin(app));
     }
-    let hash = key_hash(bearer(headers)?);
+    let token = token(&parts.headers)?;
+    let hash = key_hash(token);
     let caller = if verify_slices_are_equal(&hash, &app.admin_key_hash).is_ok() {
-        Caller::admin()
+        Caller::admin(app)
+    } else if token.starts_with(ephemeral::PREFIX) {
+        let Some(hash) = ephemeral::open(app, token) else {
+            return Err(invalid("the ephemeral key is not known or is over; make another with your API key"));
+        };
+        Caller { ephemeral: true, ..key_of(app, hash).await? }
     } else {
         app.memory.keys.find(app, hash).await?
     };
-    app.memory.keys.admit(caller.key)?;
+    app.memory.keys.admit(app, caller.key, parts.extensions.get::<RateNote>())?;
     Ok(caller)
+}
+
+async fn key_of(app: &App, hash: [u8; 32]) -> Result<Caller, ApiError> {
+    if hash == app.admin_key_hash { Ok(Caller::admin(app)) } else { app.memory.keys.find(app, hash).await }
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
@@ -148,6 +189,24 @@ fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
     Ok(token)
 }
 
+/// The header wins; of the protocols one, `key.` and the key.
+fn bearer_or_protocol(headers: &HeaderMap) -> Result<&str, ApiError> {
+    if headers.contains_key(AUTHORIZATION) {
+        return bearer(headers);
+    }
+    let mut keys = protocols(headers).filter_map(|offered| offered.strip_prefix(KEY_PROTOCOL));
+    let usable = |key: &&str| !key.is_empty() && key.len() <= MAX_TOKEN_BYTES;
+    let key = keys.next().filter(usable).ok_or_else(|| {
+        invalid(
+            "send your API key as Authorization: Bearer lt_…, or from a page as new WebSocket(url, [\"longtake\", \"key.lt_…\"])",
+        )
+    })?;
+    if keys.next().is_some() {
+        return Err(invalid("offer one protocol that begins with key., not several"));
+    }
+    Ok(key)
+}
+
 fn invalid(message: &str) -> ApiError {
     ApiError::new(ErrorCode::InvalidApiKey, message)
 }
@@ -155,13 +214,36 @@ fn invalid(message: &str) -> ApiError {
 /// Keys seen in the last seconds, and how often each asked.
 pub struct KeyCache {
     known: Mutex<HashMap<[u8; 32], (Duration, Caller)>>,
-    rate: Option<DefaultKeyedRateLimiter<i64>>,
+    rate: Option<DefaultKeyedRateLimiter<i64, StateInformationMiddleware>>,
+}
+
+/// How much of its rate a key has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLeft {
+    /// Requests at once, and per minute.
+    pub limit: u32,
+    /// Requests at once from now.
+    pub remaining: u32,
+    /// When all of them are there again; where there are none, when there is one.
+    pub reset_at: Timestamp,
+}
+
+/// Where the rate of a request's key is noted, in the extensions of a request whose front door tells of it.
+#[derive(Debug, Clone, Default)]
+pub struct RateNote(Arc<OnceLock<RateLeft>>);
+
+impl RateNote {
+    /// What was noted; `None` where there is no rate, or no key.
+    pub fn left(&self) -> Option<RateLeft> {
+        self.0.get().copied()
+    }
 }
 
 impl KeyCache {
     /// An empty cache with this many requests per minute and key.
     pub fn new(requests_per_minute: Option<NonZeroU32>) -> Self {
-        let rate = requests_per_minute.map(|rate| DefaultKeyedRateLimiter::keyed(Quota::per_minute(rate)));
+        let rate =
+            requests_per_minute.map(|rate| DefaultKeyedRateLimiter::keyed(Quota::per_minute(rate)).with_middleware());
         Self { known: Mutex::default(), rate }
     }
 
@@ -184,7 +266,8 @@ impl KeyCache {
             known.remove(&hash);
             return Err(invalid("the API key is not known or was revoked"));
         };
-        let caller = Caller { project: key.project, key: key.id, name: key.name.into(), scopes: key.scopes.into() };
+        let (project, key, name, scopes) = (key.project, key.id, key.name.into(), key.scopes.into());
+        let caller = Caller { project, key, name, hash, ephemeral: false, scopes };
         if known.len() >= MAX_KEYS {
             known.clear();
         }
@@ -192,12 +275,25 @@ impl KeyCache {
         Ok(caller)
     }
 
-    fn admit(&self, key: i64) -> Result<(), ApiError> {
+    fn admit(&self, app: &App, key: i64, note: Option<&RateNote>) -> Result<(), ApiError> {
         let Some(rate) = &self.rate else { return Ok(()) };
-        rate.check_key(&key).map_err(|early| {
-            let wait = early.wait_time_from(DefaultClock::default().now());
-            let message = "too many requests with this API key; wait as Retry-After says";
-            ApiError::new(ErrorCode::RateLimitExceeded, message).after_secs(wait.as_secs().saturating_add(1))
-        })
+        let (limit, remaining, wait, admitted) = match rate.check_key(&key) {
+            Ok(state) => {
+                let (quota, remaining) = (state.quota(), state.remaining_burst_capacity());
+                let used = quota.burst_size().get().saturating_sub(remaining);
+                (quota.burst_size(), remaining, quota.replenish_interval().saturating_mul(used), Ok(()))
+            }
+            Err(early) => {
+                let wait = early.wait_time_from(DefaultClock::default().now());
+                let message = "too many requests with this API key; wait as Retry-After says";
+                let error = ApiError::new(ErrorCode::RateLimitExceeded, message);
+                (early.quota().burst_size(), 0, wait, Err(error.after_secs(wait.as_secs().saturating_add(1))))
+            }
+        };
+        if let Some(RateNote(note)) = note {
+            // A request has one key: it is noted once.
+            note.get_or_init(|| RateLeft { limit: limit.get(), remaining, reset_at: app.clock.now() + wait });
+        }
+        admitted
     }
 }

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
-use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CONNECTION, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE};
 use longtake_core::artifact::ArtifactError;
 use longtake_core::provider::Unsupported;
 use longtake_core::store::StoreError;
@@ -56,6 +56,11 @@ impl ApiError {
     /// The same, to be repeated after this many seconds.
     pub fn after_secs(self, seconds: u64) -> Self {
         Self { retry_after_secs: Some(seconds), ..self }
+    }
+
+    /// The same about another member, where it is about one: for a front door whose members have other names.
+    pub fn about_instead(self, name: impl FnOnce(String) -> String) -> Self {
+        Self { param: self.param.map(|param| bounded(&name(param))), ..self }
     }
 
     /// The stable code.
@@ -111,6 +116,10 @@ impl From<ArtifactError> for ApiError {
             ArtifactError::Full => {
                 Self::new(ErrorCode::StorageFull, "the artifact store is out of room; the operator must make some")
             }
+            ArtifactError::Unavailable(source) => {
+                tracing::error!(error = %source, "the artifact store does not answer");
+                Self::new(ErrorCode::StoreUnavailable, "the artifact store does not answer; ask again in a moment")
+            }
             ArtifactError::NotFound | ArtifactError::Other(_) => {
                 tracing::error!(%error, "the artifact store failed");
                 Self::new(
@@ -139,9 +148,16 @@ impl IntoResponse for ApiError {
         if code == ErrorCode::InvalidApiKey {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if code == ErrorCode::UpgradeRequired {
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
         if !code.should_retry() {
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }
+        // For front doors that speak another dialect: they say the same in their own words.
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -34,6 +34,8 @@ codes! {
     InvalidQuery = "invalid_query", BAD_REQUEST;
     /// A header cannot be understood.
     InvalidHeader = "invalid_header", BAD_REQUEST;
+    /// The body is no call of the provider.
+    CallbackRefused = "callback_refused", BAD_REQUEST;
     /// A required member is absent.
     MissingParameter = "missing_parameter", BAD_REQUEST;
     /// A member has the wrong type.
@@ -50,6 +52,10 @@ codes! {
     UnsupportedByModel = "unsupported_by_model", BAD_REQUEST;
     /// A create for a model that is not on offer.
     UnknownModel = "unknown_model", BAD_REQUEST;
+    /// A create names a file that is not kept.
+    UnknownFile = "unknown_file", BAD_REQUEST;
+    /// It would cost more than the client allows.
+    MaxCostExceeded = "max_cost_exceeded", BAD_REQUEST;
     /// The prompt is blank.
     PromptBlank = "prompt_blank", BAD_REQUEST;
     /// The prompt has more than 32,000 characters.
@@ -70,6 +76,8 @@ codes! {
     InputUrlRefused = "input_url_refused", BAD_REQUEST;
     /// The input image could not be fetched.
     InputUrlUnreachable = "input_url_unreachable", BAD_REQUEST;
+    /// The address of a webhook is not one this server may send to.
+    WebhookUrlRefused = "webhook_url_refused", BAD_REQUEST;
     /// `limit` is not 1 to 100.
     InvalidLimit = "invalid_limit", BAD_REQUEST;
     /// `after` names nothing.
@@ -80,14 +88,26 @@ codes! {
     InvalidApiKey = "invalid_api_key", UNAUTHORIZED;
     /// The key may not do this.
     InsufficientScope = "insufficient_scope", FORBIDDEN;
+    /// A page of another site asks a server without keys.
+    OriginRefused = "origin_refused", FORBIDDEN;
+    /// The link is not one of this server's.
+    InvalidLink = "invalid_link", FORBIDDEN;
+    /// The link has ended.
+    LinkExpired = "link_expired", FORBIDDEN;
     /// No such route.
     NotFound = "not_found", NOT_FOUND;
     /// No such video in this project.
     VideoNotFound = "video_not_found", NOT_FOUND;
     /// No such model.
     ModelNotFound = "model_not_found", NOT_FOUND;
+    /// No such file in this project.
+    FileNotFound = "file_not_found", NOT_FOUND;
     /// No such API key.
     ApiKeyNotFound = "api_key_not_found", NOT_FOUND;
+    /// No such webhook endpoint in this project.
+    WebhookEndpointNotFound = "webhook_endpoint_not_found", NOT_FOUND;
+    /// No such delivery of the endpoint.
+    WebhookDeliveryNotFound = "webhook_delivery_not_found", NOT_FOUND;
     /// The video has no picture of this kind.
     VariantUnavailable = "variant_unavailable", NOT_FOUND;
     /// The route knows other methods.
@@ -104,6 +124,10 @@ codes! {
     VideoNotFailed = "video_not_failed", CONFLICT;
     /// Only held videos are resolved.
     VideoNotHeld = "video_not_held", CONFLICT;
+    /// The project has as many webhook endpoints as it can have.
+    WebhookEndpointLimit = "webhook_endpoint_limit", CONFLICT;
+    /// The webhook endpoint is told nothing.
+    WebhookEndpointDisabled = "webhook_endpoint_disabled", CONFLICT;
     /// The bytes were removed, as the operator's policy says.
     ContentExpired = "content_expired", GONE;
     /// Events behind the cursor were removed, as the operator's policy says.
@@ -118,6 +142,8 @@ codes! {
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE;
     /// The range lies outside the bytes.
     RangeNotSatisfiable = "range_not_satisfiable", RANGE_NOT_SATISFIABLE;
+    /// The route speaks WebSocket only.
+    UpgradeRequired = "upgrade_required", UPGRADE_REQUIRED;
     /// Too many requests with this key.
     RateLimitExceeded = "rate_limit_exceeded", TOO_MANY_REQUESTS;
     /// Too many or too large headers.

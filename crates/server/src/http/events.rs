@@ -17,13 +17,14 @@ use futures::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName};
 use longtake_core::event::JobEvent;
+use longtake_core::id::JobId;
 use longtake_core::store::Job;
 use longtake_engine::Subscription;
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 
-use super::auth::Reader;
+use super::auth::{Caller, Reader};
 use super::error::{ApiError, ErrorBody, ErrorCode};
 use super::node::integer_text;
 use super::query::Query;
@@ -88,9 +89,30 @@ pub async fn events(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let last = resume_point(query, &headers)?;
+    let shape: Shape = Box::new(|app, job, event| {
+        Some((event.kind.word(), serde_json::to_string(&event_body(app, job, event)).ok()?))
+    });
+    open(app, &caller, id, query, &headers, shape).await
+}
+
+/// The type and the data of an event on the wire; `None` for one that is not told.
+pub type Shape = Box<dyn Fn(&App, &Job, &JobEvent) -> Option<(&'static str, String)> + Send + Sync>;
+
+/// Begins to tell a video's events in some shape, from where query and headers say.
+///
+/// # Errors
+/// `video_not_found`, `overloaded`, and where it cannot be begun there.
+pub async fn open(
+    app: App,
+    caller: &Caller,
+    id: JobId,
+    query: Query,
+    headers: &HeaderMap,
+    shape: Shape,
+) -> Result<Response, ApiError> {
+    let last = resume_point(query, headers)?;
     let subscription = app.engine.hub().subscribe(id);
-    let job = find(&app, &caller, id).await?;
+    let job = find(&app, caller, id).await?;
     let permit = Arc::clone(&app.memory.streams).try_acquire_owned().map_err(|_| {
         ApiError::new(ErrorCode::Overloaded, "too many event streams are open; ask again in a moment or poll")
     })?;
@@ -102,6 +124,7 @@ pub async fn events(
         pending: VecDeque::new(),
         ending: false,
         greeted: false,
+        shape,
         _permit: permit,
     };
     let body = Body::from_stream(stream::unfold(listener, |mut listener| async move {
@@ -142,6 +165,7 @@ struct Listener {
     /// The event sent last left the video finished.
     ending: bool,
     greeted: bool,
+    shape: Shape,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -156,7 +180,10 @@ impl Listener {
             if let Some(event) = self.pending.pop_front() {
                 self.last = event.ver;
                 self.ending = event.snapshot.state.is_terminal();
-                return self.written(&event);
+                match (self.shape)(&self.app, &self.job, &event) {
+                    Some((kind, data)) => return Some(format!("id: {}\nevent: {kind}\ndata: {data}\n\n", event.ver)),
+                    None => continue,
+                }
             }
             let page = match self.app.store.events_after(self.job.record.job, self.last, PAGE).await {
                 Ok(page) => page,
@@ -192,10 +219,5 @@ impl Listener {
         let Job { record, .. } = &self.job;
         let found = self.app.store.get(record.project, record.job).await;
         (!matches!(found, Ok(None))).then(|| ": still here\n\n".to_owned())
-    }
-
-    fn written(&self, event: &JobEvent) -> Option<String> {
-        let body = serde_json::to_string(&event_body(&self.app, &self.job, event)).ok()?;
-        Some(format!("id: {}\nevent: {}\ndata: {body}\n\n", event.ver, event.kind.word()))
     }
 }

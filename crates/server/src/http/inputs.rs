@@ -1,23 +1,17 @@
 //! Fetches input images that clients name by URL, without becoming a way into the operator's network.
 //!
-//! The address connected to is checked, not the name: names resolve through `Guard`, literals are looked at before.
-//! Redirects are followed by hand, each hop checked alike. Proxies of the environment are not used.
-
-use std::error::Error;
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+//! What may be connected to is the [`Guard`]'s. Redirects are followed by hand, each hop checked alike.
 
 use futures::StreamExt;
 use http::StatusCode;
 use http::header::LOCATION;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Client, Url, redirect};
+use reqwest::{Client, Url};
 
 use super::body::{Gathering, Held};
 use super::error::{ApiError, ErrorCode};
-use super::network::{Network, is_public};
+use super::network::Network;
 use crate::app::App;
+use crate::guard::{Guard, Refused};
 
 /// Redirects followed for one image.
 const MAX_REDIRECTS: usize = 3;
@@ -30,46 +24,8 @@ pub const PARAM: &str = "input_reference.image_url";
 /// Fetches input images.
 pub struct InputFetcher {
     client: Client,
-    guard: Arc<Guard>,
+    guard: Guard,
 }
-
-/// Which addresses may be connected to.
-struct Guard {
-    allow: Vec<Network>,
-}
-
-#[derive(Debug)]
-struct Refused;
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name has no public address")
-    }
-}
-
-impl Error for Refused {}
-
-impl Guard {
-    fn admits(&self, address: IpAddr) -> bool {
-        is_public(address) || self.allow.iter().any(|network| network.contains(address))
-    }
-}
-
-impl Resolve for Guarded {
-    fn resolve(&self, name: Name) -> Resolving {
-        let guard = Arc::clone(&self.0);
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let admitted: Vec<SocketAddr> = found.filter(|address| guard.admits(address.ip())).collect();
-            if admitted.is_empty() {
-                return Err(Box::new(Refused) as Box<dyn Error + Send + Sync>);
-            }
-            Ok(Box::new(admitted.into_iter()) as Addrs)
-        })
-    }
-}
-
-struct Guarded(Arc<Guard>);
 
 impl InputFetcher {
     /// A fetcher for public addresses and these networks.
@@ -77,14 +33,8 @@ impl InputFetcher {
     /// # Errors
     /// Where the HTTP client cannot be made, such as without usable TLS roots.
     pub fn new(allow: Vec<Network>) -> Result<Self, reqwest::Error> {
-        let guard = Arc::new(Guard { allow });
-        let client = Client::builder()
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .dns_resolver(Guarded(Arc::clone(&guard)))
-            .build()?;
-        Ok(Self { client, guard })
+        let guard = Guard::new(allow);
+        Ok(Self { client: guard.client().build()?, guard })
     }
 
     /// Fetches an image of at most the configured size.
@@ -132,11 +82,7 @@ impl InputFetcher {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(ApiError::about(PARAM, ErrorCode::InputUrlRefused, "a URL with a user name is not fetched"));
         }
-        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        match host.parse::<IpAddr>() {
-            Ok(address) if !self.guard.admits(address) => Err(refused()),
-            _ => Ok(()),
-        }
+        if self.guard.refuses_literal(url) { Err(refused()) } else { Ok(()) }
     }
 }
 
@@ -159,12 +105,8 @@ async fn read(app: &App, response: reqwest::Response) -> Result<Held, ApiError> 
 }
 
 fn explain(error: &reqwest::Error) -> ApiError {
-    let mut source: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(current) = source {
-        if current.is::<Refused>() {
-            return refused();
-        }
-        source = current.source();
+    if Refused::is_behind(error) {
+        return refused();
     }
     unreachable_url("the server of the image could not be reached or broke off")
 }

@@ -10,7 +10,7 @@ pub struct Limits {
     pub max_connections: usize,
     /// Requests being handled at once; more get 503.
     pub max_requests: usize,
-    /// Event streams at once; more get 503.
+    /// Event streams and WebSockets at once; more get 503.
     pub max_event_streams: usize,
     /// Longest request target, in bytes.
     pub max_uri_bytes: usize,
@@ -32,7 +32,7 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Longest time a client takes no byte of its response.
     pub write_timeout: Duration,
-    /// Time between comments on a quiet event stream.
+    /// Time between comments on a quiet event stream, and between pings of a quiet WebSocket.
     pub heartbeat: Duration,
     /// How long a stopping server waits for requests under way.
     pub stop_timeout: Duration,

@@ -139,6 +139,7 @@ impl Snapshot {
                     "Jobs waiting for a slot of their account",
                     gauge(&engine.waiting_for_account),
                 ),
+                ("longtake_webhooks_in_flight", "Webhooks under way", gauge(&engine.webhooks_in_flight)),
                 ("longtake_feed_listeners", "Streams that follow the events of all videos", listeners),
                 ("process_resident_memory_bytes", "Memory of this process", resident_bytes()),
                 ("process_open_fds", "Open files and sockets of this process", open_files()),
@@ -178,6 +179,9 @@ fn engine_counters(engine: &EngineMetrics) -> Vec<(&'static str, &'static str, u
         ("longtake_retention_events", "Events removed by retention", load(&engine.retention_events)),
         ("longtake_retention_artifacts", "Objects removed by retention", load(&engine.retention_artifacts)),
         ("longtake_retention_errors", "Errors of retention; it goes on later", load(&engine.retention_errors)),
+        ("longtake_webhooks_delivered", "Webhooks that their receiver took", load(&engine.webhooks_delivered)),
+        ("longtake_webhooks_failed", "Tries of webhooks that came to anything else", load(&engine.webhooks_failed)),
+        ("longtake_webhook_milliseconds", "Milliseconds that tries of webhooks took", load(&engine.webhook_ms_sum)),
         ("longtake_stale_steps", "Decisions refused because another owner had taken over", load(&engine.stale_steps)),
     ]
 }

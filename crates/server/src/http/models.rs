@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use longtake_core::provider::InputSupport;
+use longtake_core::provider::{InputSupport, RemixSupport};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -44,7 +44,10 @@ pub struct ModelBody {
     pub input_image: &'static str,
     /// Longest prompt, in characters.
     pub max_prompt_chars: usize,
-    /// Dollars per second of video; null where unknown.
+    /// Whether it makes a new video of a completed one and another prompt.
+    pub remix: bool,
+    /// Dollars per second of video, the highest where that depends on more (`POST /v1/videos/quote` tells what one video
+    /// costs); null where unknown.
     pub price_usd_per_second: Option<f64>,
     /// The day its provider switches it off, `YYYY-MM-DD`.
     pub sunset: Option<String>,
@@ -104,6 +107,7 @@ fn body(app: &App, model: &Model) -> ModelBody {
             InputSupport::Required => "required",
         },
         max_prompt_chars: accepts.max_prompt_chars,
+        remix: accepts.remix != RemixSupport::No,
         price_usd_per_second: accepts.price_usd_micros_per_second.map(dollars),
         sunset: accepts.sunset.clone(),
     }

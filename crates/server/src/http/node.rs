@@ -252,6 +252,11 @@ impl Members {
         self.take(name).map(|node| node.into_text(name)).transpose()
     }
 
+    /// What nobody took; `null` counts as absent.
+    pub fn rest(self) -> impl Iterator<Item = (String, Node)> {
+        self.0.into_iter().filter(|(_, node)| *node != Node::Null)
+    }
+
     /// # Errors
     /// `unknown_parameter` for what nobody took.
     pub fn done(self, path: &str) -> Result<(), ApiError> {

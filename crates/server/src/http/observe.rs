@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use http::header::CONNECTION;
-use http::{HeaderMap, HeaderValue, Version};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use longtake_core::id::Random;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -35,7 +35,9 @@ pub async fn observe(State(app): State<App>, request: Request, next: Next) -> Re
         response.headers_mut().insert(REQUEST_ID, value);
     }
     // A proxy that keeps connections open shall open its next one elsewhere. HTTP/2 has its own farewell, at the stop.
-    if version <= Version::HTTP_11 && app.draining.is_cancelled() {
+    // A connection that becomes something else says so in the same header.
+    let stays = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if version <= Version::HTTP_11 && !stays && app.draining.is_cancelled() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let took = app.clock.monotonic().saturating_sub(started);

@@ -43,9 +43,16 @@ impl Modify for ApiKeyScheme {
 pub fn openapi_json() -> String {
     let (_, mut document) = routes().split_for_parts();
     describe_responses(&mut document);
+    name_parameters(&mut document);
     let mut text = document.to_pretty_json().unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// The router writes `{*key}` for the rest of a path; OpenAPI knows parameters by their plain names only.
+fn name_parameters(document: &mut Document) {
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
 }
 
 /// OpenAPI requires a description of each response; where a handler adds nothing, the status says it all.

@@ -1,15 +1,20 @@
 //! Paths and handlers, tied together once for the router and for the OpenAPI document.
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, get};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::conduit::dialect::Dialect;
+use super::conduit::door::door;
 use super::error::{ApiError, ErrorCode};
 use super::openapi::ApiDocument;
-use super::{api_keys, events, feed, health, metrics, models, observe, openapi, videos};
+use super::{
+    api_keys, callbacks, conduit, events, feed, files, health, metrics, models, observe, openapi, videos,
+    webhook_endpoints,
+};
 use crate::app::App;
 
 /// The whole API.
@@ -19,12 +24,12 @@ pub fn router(app: App) -> Router {
         .route("/openapi.json", get(openapi::document))
         .route("/", get(health::index))
         // Names where an id would sit, of routes that this server does not have.
-        .route("/v1/videos/quote", any(no_such_route))
         .route("/v1/videos/generations", any(no_such_route))
         .route("/v1/videos/characters", any(no_such_route))
         .fallback(no_such_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(app.clone(), observe::observe))
+        .layer(from_fn(door))
         .with_state(app)
 }
 
@@ -52,19 +57,39 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(videos::create::create, videos::list::list))
         .routes(routes!(videos::get::get, videos::delete::delete))
         .routes(routes!(videos::content::content))
+        .routes(routes!(videos::link::link))
         .routes(routes!(events::events))
         .routes(routes!(feed::feed))
+        .routes(routes!(feed::socket::socket))
         .routes(routes!(videos::timeline::timeline))
         .routes(routes!(videos::cancel::cancel))
         .routes(routes!(videos::retry::retry))
         .routes(routes!(videos::resolve::resolve))
+        .routes(routes!(videos::quote::quote))
         .routes(routes!(videos::remix::remix))
         .routes(routes!(videos::remix::edits))
         .routes(routes!(videos::remix::extensions))
+        .routes(routes!(files::upload))
+        .routes(routes!(files::get))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
+        .routes(routes!(webhook_endpoints::create::create, webhook_endpoints::list::list))
+        .routes(routes!(webhook_endpoints::secrets::of_videos))
+        .routes(routes!(
+            webhook_endpoints::list::get,
+            webhook_endpoints::change::update,
+            webhook_endpoints::change::delete
+        ))
+        .routes(routes!(webhook_endpoints::test::test))
+        .routes(routes!(webhook_endpoints::secrets::rotate))
+        .routes(routes!(webhook_endpoints::replay::replay))
+        .routes(routes!(webhook_endpoints::deliveries::list))
+        .routes(routes!(webhook_endpoints::deliveries::redeliver))
         .routes(routes!(api_keys::create, api_keys::list))
         .routes(routes!(api_keys::delete))
+        .routes(routes!(callbacks::callback))
+        .nest(Dialect::A.prefix(), conduit::routes(Dialect::A))
+        .nest(Dialect::B.prefix(), conduit::routes(Dialect::B))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics))

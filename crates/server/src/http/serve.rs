@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -16,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tower::ServiceExt;
 
 use super::limits::Limits;
 use super::stall::StallGuard;
@@ -67,11 +70,18 @@ pub async fn serve(
     Ok(())
 }
 
+/// The place of a connection among all of them, in the extensions of each of its requests. Who takes the connection over
+/// takes it along: a WebSocket counts as the connection it came from, until it ends.
+#[derive(Debug, Clone)]
+pub struct Seat(#[expect(dead_code, reason = "held, never read")] Arc<OwnedSemaphorePermit>);
+
 /// Everyone who is connected.
 struct House {
     builder: Arc<Builder<TokioExecutor>>,
     router: Router,
     room: Arc<Semaphore>,
+    /// How many [`House::room`] has when nobody is in.
+    seats: usize,
     graceful: GracefulShutdown,
     connections: JoinSet<()>,
     opening: Duration,
@@ -85,6 +95,7 @@ impl House {
             builder: Arc::new(builder(limits)),
             router,
             room: Arc::new(Semaphore::new(limits.max_connections)),
+            seats: limits.max_connections,
             graceful: GracefulShutdown::new(),
             connections: JoinSet::new(),
             opening: limits.header_timeout,
@@ -99,11 +110,15 @@ impl House {
         let (builder, router, watcher) = (Arc::clone(&self.builder), self.router.clone(), self.graceful.watcher());
         let io = TokioIo::new(guarded(stream, self.opening, self.write));
         self.connections.spawn(async move {
-            let connection = builder.serve_connection(io, TowerToHyperService::new(router)).into_owned();
+            let seat = Seat(Arc::new(permit));
+            let seated = router.map_request(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(seat.clone());
+                request
+            });
+            let connection = builder.serve_connection_with_upgrades(io, TowerToHyperService::new(seated)).into_owned();
             if let Err(error) = watcher.watch(connection).await {
                 tracing::debug!(%error, "a connection broke off");
             }
-            drop(permit);
         });
     }
 
@@ -126,7 +141,13 @@ impl House {
         if let Some(newest) = self.newest {
             tokio::time::sleep_until(newest + FIRST_WORDS).await;
         }
-        if tokio::time::timeout(timeout, self.graceful.shutdown()).await.is_err() {
+        let (room, everyone) = (Arc::clone(&self.room), u32::try_from(self.seats).unwrap_or(u32::MAX));
+        let left = async {
+            self.graceful.shutdown().await;
+            // WebSockets have left their connection behind, but keep its seat.
+            drop(room.acquire_many(everyone).await);
+        };
+        if tokio::time::timeout(timeout, left).await.is_err() {
             tracing::warn!("some connections did not end in time and are cut");
         }
         self.connections.shutdown().await;

@@ -138,6 +138,7 @@ fn account(
     account.verify_deadline_ms = settings.verify_deadline_ms;
     account.lookup.clone_from(&settings.lookup);
     account.idempotency.clone_from(&settings.idempotency);
+    account.callbacks = config.general.public_url.is_some();
     account.options.clone_from(&settings.options);
     for model in &config.models {
         for route in model.routes.iter().filter(|route| route.account == settings.name) {

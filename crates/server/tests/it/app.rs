@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use longtake::config::Config;
+use longtake::app::App;
+use longtake::config::{Config, Sources};
 use longtake::wiring::{self, Running};
 use longtake_core::retention::{Keep, Retention};
 use longtake_core::store::Store;
@@ -38,10 +39,27 @@ impl Server {
 
     /// With some settings changed.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_in(Self::new_folder(), change).await
+    }
+
+    fn new_folder() -> PathBuf {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("longtake-it-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(name);
-        Self::start_in(folder, change).await
+        std::env::temp_dir().join(name)
+    }
+
+    /// With accounts and models as in a config file; `text` gets its own address, which providers shall call back at.
+    pub async fn start_called_back(text: impl FnOnce(&str) -> String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let folder = Self::new_folder();
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("longtake.toml");
+        std::fs::write(&file, text(&base)).unwrap();
+        let sources = Sources { file: Some(file), folder: folder.clone(), ..Sources::default() };
+        let mut config = Config::load(sources).unwrap();
+        (config.general.data_dir, config.data_dir_was_named) = (folder.clone(), true);
+        Self::serve(config, listener, folder).await
     }
 
     /// Stops it and starts it again on the same data, at another address.
@@ -60,16 +78,29 @@ impl Server {
     async fn start_in(folder: PathBuf, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::in_folder(&folder);
         change(&mut config);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::serve(config, TcpListener::bind("127.0.0.1:0").await.unwrap(), folder).await
+    }
+
+    async fn serve(config: Config, listener: TcpListener, folder: PathBuf) -> Self {
         let running = wiring::start(config, listener).await.unwrap();
         let (base, admin_key) = (format!("http://{}", running.address), running.admin_key.clone());
         let client = Client::builder().pool_max_idle_per_host(0).no_proxy().timeout(BOUND).build().unwrap();
         Self { base, admin_key, client, running: Some(running), folder }
     }
 
+    /// Where its objects lie, a folder for each project.
+    pub fn artifacts(&self) -> PathBuf {
+        self.folder.join("artifacts")
+    }
+
     /// Its rows, for what would take many requests.
     pub fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.running.as_ref().unwrap().app.store)
+    }
+
+    /// What its handlers share.
+    pub fn app(&self) -> &App {
+        &self.running.as_ref().unwrap().app
     }
 
     /// One round of retention, now, whatever the config says. Its own rounds, if there are any, do not know of it.
@@ -78,6 +109,11 @@ impl Server {
         let mut parts = engine.parts().clone();
         parts.config.retention = Retention { default: keep, ..Retention::default() };
         retention::expire(&parts, engine.metrics()).await
+    }
+
+    /// One sweep of objects of at least this age, now; how many it removed.
+    pub async fn sweep(&self, age: Duration) -> u64 {
+        retention::sweep(self.running.as_ref().unwrap().app.engine.parts(), age).await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -163,6 +163,8 @@ fn usage_errors_exit_with_2_and_others_with_1() {
     assert!(home.fails(2, &["generate"]).starts_with("longtake: "));
     home.fails(2, &["generate", "x", "--size", "big"]);
     home.fails(2, &["generate", "x", "--seconds", "0"]);
+    home.fails(2, &["generate", "x", "--max-cost-usd", "0"]);
+    home.fails(2, &["generate", "x", "--max-cost-usd", "1e2"]);
     home.fails(2, &["videos", "resolve", "video_1"]);
     home.fails(2, &["videos", "resolve", "video_1", "--fail", "--resubmit"]);
     let errors = home.fails(1, &["--config", "no.toml", "models"]);

@@ -95,8 +95,56 @@ const WRONG_FILES: &[(&str, &str)] = &[
         "longtake.toml: database: names no database that is known; write sqlite:PATH or postgres://USER@HOST/NAME",
     ),
     (
-        "artifacts = \"s3://bucket/x\"",
-        "longtake.toml: artifacts: object stores come with a later version; this one has file:DIR",
+        "artifacts = \"ftp://bucket/x\"",
+        "longtake.toml: artifacts: \"ftp://bucket/x\" names no store that is known; write file:DIR, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX",
+    ),
+    (
+        "artifacts = \"s3://Bucket/x\"",
+        "longtake.toml: artifacts: \"Bucket\" is no name of a bucket: it has 3 to 63 small letters, digits and dashes; write s3://BUCKET/PREFIX",
+    ),
+    (
+        "[storage]\nregion = \"eu-central-1\"",
+        "longtake.toml: [storage] region: is for a bucket, and artifacts names none; write artifacts = \"s3://BUCKET/PREFIX\", or remove it",
+    ),
+    (
+        "artifacts = \"az://videos\"\n[storage]\nserver_side_encryption = \"aes256\"",
+        "longtake.toml: [storage] server_side_encryption: is for s3:// only; remove it, and set that at the bucket itself",
+    ),
+    (
+        "artifacts = \"s3://videos/x\"\n[storage]\nserver_side_encryption = \"rot13\"",
+        "longtake.toml: [storage] server_side_encryption: must be \"aes256\" or \"aws:kms\", not \"rot13\"",
+    ),
+    (
+        "artifacts = \"s3://videos/x\"\n[storage]\nkms_key_id = \"k\"",
+        "longtake.toml: [storage] kms_key_id: needs server_side_encryption = \"aws:kms\"; set it, or remove this",
+    ),
+    (
+        "artifacts = \"s3://videos/x\"\n[storage]\naccess_key_id = \"k\"",
+        "longtake.toml: [storage] secret_access_key: is missing beside access_key_id; set both, or neither",
+    ),
+    (
+        "artifacts = \"s3://videos/x\"\n[storage]\nsecret_access_key = \"env:K\"",
+        "longtake.toml: [storage] access_key_id: is missing beside secret_access_key; set both, or neither",
+    ),
+    (
+        "artifacts = \"gs://videos/x\"\n[storage]\naccess_key_id = \"k\"",
+        "longtake.toml: [storage] access_key_id: is not for gs://; remove it, and put the service account's key into secret_access_key",
+    ),
+    (
+        "artifacts = \"s3://videos/x\"\n[storage]\nendpoint = \"http://10.0.0.1:9000\"",
+        "longtake.toml: [storage] endpoint: is plain http, so anyone on the way could read the videos; use https, or set allow_http = true",
+    ),
+    (
+        "artifacts = \"s3://videos/x\"\n[storage]\nendpoint = \"s3.example.com\"",
+        "longtake.toml: [storage] endpoint: \"s3.example.com\" is no URL of a service; write one such as https://s3.example.com",
+    ),
+    (
+        "[storage]\nserve = \"redirect\"",
+        "longtake.toml: [storage] serve: redirects to a bucket, and artifacts names none; name one, set public_base_url, or write \"through\"",
+    ),
+    (
+        "artifacts = \"s3://videos/x\"\n[storage]\npublic_base_url = \"https://cdn.example.com\"",
+        "longtake.toml: [storage] public_base_url: changes nothing without serve = \"redirect\"; set it, or remove this",
     ),
     (
         "[accounts.a]\nprovider = \"openai_compatble\"",
@@ -360,6 +408,7 @@ fn the_example_is_all_defaults() {
     let default = Folder::new("defaults", "").load(&[], &[]).unwrap();
     assert_eq!(example.general, default.general);
     assert_eq!(example.database, default.database);
+    assert_eq!(example.storage, default.storage);
     assert_eq!(example.server, default.server);
     assert_eq!(example.worker, default.worker);
     assert_eq!(example.retry, default.retry);
@@ -377,8 +426,8 @@ fn the_example_is_all_defaults() {
         _ => line,
     });
     let taken: Vec<&str> = taken.collect();
-    let config =
-        Folder::new("uncommented", &taken.join("\n")).load(&[("LONGTAKE_WORKER__TTL_SECS", "30")], &[]).unwrap();
+    let others = [("LONGTAKE_WORKER__TTL_SECS", "30"), ("LONGTAKE_STORAGE__SERVE", "redirect")];
+    let config = Folder::new("uncommented", &taken.join("\n")).load(&others, &[]).unwrap();
     assert_eq!((config.accounts.len(), config.models.len(), config.project_retention.len()), (1, 1, 1));
 }
 

@@ -67,6 +67,7 @@ impl Site {
             pool_size: 6,
             artifacts,
             ttl_secs: TTL_SECS,
+            public_url: None,
         };
         let config = settings.config(&url);
         let node = |(name, role)| Node::new(&dir, name, role, &config);

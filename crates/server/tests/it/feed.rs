@@ -131,7 +131,8 @@ async fn create_some(server: &Server, count: usize) -> Vec<Value> {
     videos
 }
 
-async fn gauge(server: &Server, name: &str) -> f64 {
+/// A figure of `/metrics`.
+pub async fn gauge(server: &Server, name: &str) -> f64 {
     let text = server.get("/metrics").send().await.unwrap().text().await.unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
     line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
@@ -290,6 +291,9 @@ pub fn hanging(words: &str) -> NewJob {
         metadata: BTreeMap::new(),
         priority: 0,
         provider_options: None,
+        source: None,
+        max_cost_usd_micros: None,
+        webhook: None,
     };
     let job = JobId::new(SystemClock.now(), &OsRandom);
     NewJob { job, project: ProjectId(1), request, pool: PoolId::NONE, deadline: None, idempotency: None }

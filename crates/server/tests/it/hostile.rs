@@ -121,8 +121,12 @@ fn create_members(cases: &mut Cases<'_>) {
     cases.create(with(r#""n":1"#), 400, "unknown_parameter");
     cases.create(with(r#""Prompt":"y""#), 400, "unknown_parameter");
     cases.create(with(r#""__proto__":{}"#), 400, "unknown_parameter");
-    cases.create(with(r#""webhook_url":"https://example.com""#), 400, "unsupported_parameter");
-    cases.create(with(r#""max_cost_usd":1"#), 400, "unsupported_parameter");
+    cases.create(with(r#""webhook_url":"http://127.0.0.1/""#), 400, "webhook_url_refused");
+    cases.create(with(r#""webhook_url":["https://example.com"]"#), 400, "invalid_type");
+    for limit in ["0", "-1", "\"\"", "\"1e3\"", "0.0000001", "1e300", "1000001", "\"0x1\"", "\"1,5\""] {
+        cases.create(with(&format!(r#""max_cost_usd":{limit}"#)), 400, "invalid_value");
+    }
+    cases.create(with(r#""max_cost_usd":[]"#), 400, "invalid_type");
     cases.create(with(r#""model":"sora-9""#), 400, "unknown_model");
     cases.create(with(r#""model":"""#), 400, "unknown_model");
     cases.create(with(r#""model":7"#), 400, "invalid_type");
@@ -187,7 +191,7 @@ fn create_extras(cases: &mut Cases<'_>) {
 fn create_inputs(cases: &mut Cases<'_>) {
     cases.create(with(r#""input_reference":"https://example.com/x.png""#), 400, "invalid_type");
     cases.create(with(r#""input_reference":{}"#), 400, "missing_parameter");
-    cases.create(with(r#""input_reference":{"file_id":"f"}"#), 400, "unsupported_parameter");
+    cases.create(with(r#""input_reference":{"file_id":"f"}"#), 400, "unknown_file");
     cases.create(with(r#""input_reference":{"image_url":"x","mask":"y"}"#), 400, "unknown_parameter");
     cases.create(with(r#""input_reference":{"image_url":3}"#), 400, "invalid_type");
     cases.create(with(r#""input_reference":{"image_url":"not a url"}"#), 400, "invalid_value");
@@ -310,15 +314,11 @@ fn paths_and_methods(cases: &mut Cases<'_>, hanging: &str) {
         "/v2/videos",
         "/v1/videos/",
         "/v1//videos",
-        "/v1/videos/quote",
-        "/v1/videos/generations",
-        "/v1/webhook_endpoints",
-        "/v1/events/ws",
+        "/v1/events/ws/x",
         "/v1/conduit/x",
-        "/callbacks/minimax/token",
+        "/callbacks/minimax",
         "/v1/videos/../models",
         "/V1/videos",
-        "/v1/videos/generations/x",
         "/v1/videos/characters",
     ] {
         cases.get(path, 404, "not_found");
@@ -353,9 +353,15 @@ fn paths_and_methods(cases: &mut Cases<'_>, hanging: &str) {
     }
     cases.add("POST /v1/videos/edits", "", "", 400, "unsupported_by_model");
     cases.add("POST /v1/videos/extensions", "", "{}", 400, "unsupported_by_model");
-    cases.add(&format!("POST /v1/videos/{hanging}/remix"), "", "{}", 400, "unsupported_by_model");
+    cases.add(&format!("POST /v1/videos/{hanging}/remix"), "", "{}", 415, "unsupported_media_type");
+    let json = "content-type: application/json\r\n";
+    cases.add(&format!("POST /v1/videos/{hanging}/remix"), json, "{}", 400, "missing_parameter");
+    cases.add(&format!("POST /v1/videos/{hanging}/remix"), json, r#"{"prompt":"x"}"#, 409, "video_not_ready");
+    cases.get("/v1/videos/quote", 405, "method_not_allowed");
+    cases.get("/v1/files/..%2f..%2fetc%2fpasswd", 404, "file_not_found");
+    cases.add("POST /v1/files", "content-type: multipart/form-data\r\n", "x", 400, "invalid_multipart");
     cases.add("POST /v1/videos/video_00000000000000000000000000000000/remix", "", "", 404, "video_not_found");
-    cases.add(&format!("POST /v1/videos/{hanging}/content/link"), "", "", 404, "not_found");
+    cases.add(&format!("POST /v1/videos/{hanging}/content/link"), "", "", 409, "video_not_ready");
 }
 
 fn decisions(cases: &mut Cases<'_>, hanging: &str) {
@@ -414,6 +420,79 @@ fn queries_and_keys(cases: &mut Cases<'_>) {
     }
 }
 
+fn conduits(cases: &mut Cases<'_>, hanging: &str) {
+    let task = hanging.replace("video_", "task_");
+    let room = "/v1/conduit";
+    for path in [
+        "",
+        "/",
+        "/tasks",
+        "/tasks/x",
+        "/tasks/%ff",
+        "/tasks/%00",
+        "/tasks/task_",
+        &format!("/{hanging}"),
+        &format!("/tasks/{hanging}"),
+        &format!("/tasks/{}", task.to_uppercase()),
+        "/tasks/../../v1/videos",
+        "/videos/generations",
+        "/videos/generations/tasks/..%2f..%2fetc%2fpasswd",
+        "/media/",
+        "/media/../../../etc/passwd",
+        "/media/..%2f..%2fadmin.key",
+        "/media/video/%00.mp4",
+        "/media/%ff",
+        "/media/info/%ff",
+        "/downloads/video/2026/10/01/1-x-00.mp4",
+        "/downloads/metadata/x",
+        "/discovery/models/%ff/parameters",
+        "/discovery/x",
+    ] {
+        cases.get(&format!("{room}{path}"), 404, "not_found");
+    }
+    // The older dialect has other words, and as many answers.
+    for path in ["/v1/videos/generations", "/v1/tasks", "/v1/tasks/x", "/v1/media/x", "/v1/downloads/%ff", "/v1/auth"] {
+        cases.get(path, 404, "");
+    }
+    cases.get("/v1/videos/generations/x", 405, "");
+    cases.get(&format!("{room}/videos/generations/async"), 405, "method_not_allowed");
+    cases.get(&format!("{room}/tasks/{task}/poll?timeout=%zz"), 400, "invalid_request");
+    cases.get(&format!("{room}/tasks/{task}/poll?timeout=1&timeout=1"), 400, "repeated_parameter");
+    cases.get(&format!("{room}/tasks/{task}/poll?timeout=1e9"), 400, "invalid_value");
+    let json = "content-type: application/json\r\n";
+    let create = format!("POST {room}/videos/generations/async");
+    let with = |members: &str| format!(r#"{{"prompt":"x","model":"sandbox",{members}}}"#);
+    let many: Vec<String> = (0..65).map(|n| format!(r#""x{n}":1"#)).collect();
+    for (body, code) in [
+        (String::new(), "invalid_request"),
+        ("[]".to_owned(), "invalid_value"),
+        ("null".to_owned(), "invalid_value"),
+        ("[".repeat(100_000), "invalid_request"),
+        (r#"{"prompt":"x","prompt":"y","model":"sandbox"}"#.to_owned(), "repeated_parameter"),
+        (with(r#""prompt2":{"a":1,"a":2}"#), "repeated_parameter"),
+        (r#"{"prompt":"x\u0000","model":"sandbox"}"#.to_owned(), "prompt_has_nul"),
+        (with(r#""duration":1e400"#), "invalid_request"),
+        (with(r#""duration":-1"#), "invalid_value"),
+        (with(r#""seed":99999999999999999999"#), "invalid_value"),
+        (with(r#""n":0"#), "invalid_value"),
+        (with(r#""timeout_seconds":3601"#), "invalid_value"),
+        (with(r#""user":7"#), "invalid_value"),
+        (with(r#""webhook_metadata":[1]"#), "invalid_value"),
+        (with(r#""webhook_url":"https://a.example","webhook_headers":{"Host":"b"}"#), "invalid_value"),
+        (with(r#""webhook_url":"http://169.254.169.254/latest""#), "webhook_url_refused"),
+        (with(r#""start_image":"http://127.0.0.1/x.png""#), "input_url_refused"),
+        (with(r#""start_image":"data:,x""#), "invalid_value"),
+        (with(&many.join(",")), "invalid_value"),
+        (with(&format!(r#""{}":1"#, "x".repeat(129))), "invalid_value"),
+    ] {
+        cases.add(&create, json, body, 400, code);
+    }
+    cases.add(&create, "", "{}", 415, "unsupported_media_type");
+    let link = format!("POST {room}/downloads/generate-url");
+    cases.add(&link, json, r#"{"file_id":7}"#, 400, "invalid_value");
+    cases.add(&link, json, r#"{"file_id":"../../etc/passwd"}"#, 404, "not_found");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_hostile_request_has_its_one_answer() {
     let server = Server::start().await;
@@ -426,6 +505,7 @@ async fn every_hostile_request_has_its_one_answer() {
     create_forms(&mut cases);
     headers_and_types(&mut cases);
     paths_and_methods(&mut cases, &hanging);
+    conduits(&mut cases, &hanging);
     decisions(&mut cases, &hanging);
     queries_and_keys(&mut cases);
     assert!(cases.all.len() >= 60, "{}", cases.all.len());

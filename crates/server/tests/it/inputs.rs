@@ -1,15 +1,18 @@
 //! Input images by URL: fetched from where it is allowed, and never from the operator's network.
 
 use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::routing::get;
+use longtake::clock::SystemClock;
+use longtake_core::time::Clock;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::app::{Server, code, png, tiny};
+use crate::app::{Server, base64, code, png, tiny};
 
 /// A server of images on loopback.
 async fn images() -> SocketAddr {
@@ -40,6 +43,30 @@ fn with_url(url: &str) -> Value {
     let mut body = tiny("from a link [sandbox duration=1ms]");
     body["input_reference"] = json!({"image_url": url});
     body
+}
+
+/// The sweep removes what no row names and is old: an image must be young until the job that was promised it names it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_is_there_already_is_young_again() {
+    const OLD: Duration = Duration::from_secs(30 * 86_400);
+    let server = Server::start().await;
+    let body = with_url(&format!("data:image/png;base64,{}", base64(&png())));
+    let create = async || {
+        assert_eq!(server.post("/v1/videos").json(&body).send().await.unwrap().status().as_u16(), 200);
+        let inputs = std::fs::read_dir(server.artifacts().join("1/inputs")).unwrap();
+        let mut inputs: Vec<_> = inputs.map(|file| file.unwrap().path()).collect();
+        assert_eq!(inputs.len(), 1, "the same image is kept once: {inputs:?}");
+        inputs.remove(0)
+    };
+    let image = create().await;
+    let now = u64::try_from(SystemClock.now().as_micros()).unwrap();
+    let before = SystemTime::UNIX_EPOCH + Duration::from_micros(now) - OLD;
+    std::fs::File::options().write(true).open(&image).unwrap().set_modified(before).unwrap();
+    assert_eq!(create().await, image);
+    let age = image.metadata().unwrap().modified().unwrap().elapsed().unwrap_or_default();
+    assert!(age < OLD / 2, "{age:?}");
+    assert_eq!(std::fs::read(image).unwrap(), png());
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

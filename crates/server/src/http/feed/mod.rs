@@ -1,21 +1,29 @@
-//! `GET /v1/events`: the events of all videos of a project as server-sent events, with no gap.
+//! The events of all videos of a project, with no gap: `GET /v1/events` as server-sent events, `GET /v1/events/ws` as
+//! messages of a WebSocket.
 //!
-//! `stream` pages through what is committed, then joins the hub; `id:` is a cursor at or below which everything was sent,
-//! so a client that resumes behind it misses nothing and may see its last events again. `jobs` lends each event the half
-//! of its video that never changes. Absent: an order between videos, and events of deleted videos.
+//! `stream` pages through what is committed, then joins the hub; each event has a cursor at or below which everything was
+//! sent, so a client that resumes behind it misses nothing and may see its last events again. `frame` has the two encodings
+//! of what it tells, `socket` the manners of a WebSocket, `jobs` lends each event the half of its video that never changes.
+//! Absent: an order between videos, and events of deleted videos.
 
+mod frame;
 mod jobs;
+pub mod socket;
 mod stream;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::StreamExt;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName};
 use longtake_core::event::EventKind;
 use longtake_core::feed::FeedCursor;
+use longtake_core::id::ProjectId;
 use longtake_core::store::StoreError;
 
 use super::auth::Reader;
@@ -47,24 +55,33 @@ pub async fn feed(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let asked = Asked::read(query, &headers)?;
-    let permit = Arc::clone(&app.memory.streams).try_acquire_owned().map_err(|_| {
-        ApiError::new(ErrorCode::Overloaded, "too many event streams are open; ask again in a moment or poll")
-    })?;
-    // Also the proof that the cursor is one: later there is no status to say it with.
-    let first = app.store.feed(Some(caller.project), asked.after, stream::PAGE).await;
-    let first = first.map_err(|error| match error {
-        StoreError::Cursor => invalid_cursor(asked.param),
-        StoreError::CursorExpired => ApiError::about(asked.param, ErrorCode::CursorExpired, CURSOR_EXPIRED),
-        error => error.into(),
-    })?;
-    let stream = FeedStream::new(app, caller.project, asked.types, asked.after, first, permit);
+    let stream = open(&app, caller.project, query, &headers).await?;
+    let pieces = stream.frames().filter_map(|told| {
+        let text = told.map_or_else(|end| end.to_sse(), |frame| Some(frame.to_sse()));
+        std::future::ready(text.map(|text| Ok::<_, Infallible>(Bytes::from(text))))
+    });
     let headers = [
         (CONTENT_TYPE, "text/event-stream; charset=utf-8"),
         (CACHE_CONTROL, "no-store"),
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    Ok((headers, Body::from_stream(stream.into_pieces())).into_response())
+    Ok((headers, Body::from_stream(pieces)).into_response())
+}
+
+/// Begins to tell a project's events, as query and headers ask.
+async fn open(app: &App, project: ProjectId, query: Query, headers: &HeaderMap) -> Result<FeedStream, ApiError> {
+    let asked = Asked::read(query, headers)?;
+    let permit = Arc::clone(&app.memory.streams).try_acquire_owned().map_err(|_| {
+        ApiError::new(ErrorCode::Overloaded, "too many event streams are open; ask again in a moment or poll")
+    })?;
+    // Also the proof that the cursor is one: later there is no status to say it with.
+    let first = app.store.feed(Some(project), asked.after, stream::PAGE).await;
+    let first = first.map_err(|error| match error {
+        StoreError::Cursor => invalid_cursor(asked.param),
+        StoreError::CursorExpired => ApiError::about(asked.param, ErrorCode::CursorExpired, CURSOR_EXPIRED),
+        error => error.into(),
+    })?;
+    Ok(FeedStream::new(app.clone(), project, asked.types, asked.after, first, permit))
 }
 
 /// What a request asks for.

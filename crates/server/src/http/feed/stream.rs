@@ -1,11 +1,9 @@
 //! One open stream: pages until it has caught up, then what the hub tells; back to pages when that is more than it takes.
 
 use std::collections::{HashMap, VecDeque};
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::Stream;
 use futures::stream;
 use longtake_core::event::{EventKind, JobEvent};
@@ -15,8 +13,8 @@ use longtake_core::store::StoreError;
 use longtake_engine::{FeedSubscription, Told};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::super::error::ApiError;
 use super::super::events::event_body;
+use super::frame::{End, Frame};
 use crate::app::App;
 
 /// Events read at once.
@@ -40,8 +38,6 @@ enum Phase {
     Settled(FeedSubscription),
     /// Sends what the hub tells.
     Live(FeedSubscription),
-    /// Has said why it cannot go on.
-    Over,
 }
 
 /// Something to be sent, and the cursor that holds with it.
@@ -85,80 +81,77 @@ impl FeedStream {
         stream
     }
 
-    /// The stream as pieces of a body.
-    pub(super) fn into_pieces(self) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
-        stream::unfold(self, |mut stream| async move {
-            let text = stream.next().await?;
+    /// What it tells; the end is the last of it. Nothing is lost where the next one is no longer waited for.
+    pub(super) fn frames(self) -> impl Stream<Item = Result<Frame, End>> + Send {
+        stream::unfold(Some(self), |stream| async move {
+            let mut stream = stream?;
+            let told = stream.next().await;
             stream.speak_at = stream.app.clock.monotonic() + stream.app.limits.heartbeat;
-            Some((Ok(Bytes::from(text)), stream))
+            let rest = told.is_ok().then_some(stream);
+            Some((told, rest))
         })
     }
 
-    /// The next piece; `None` at the end.
-    async fn next(&mut self) -> Option<String> {
+    /// What comes next.
+    async fn next(&mut self) -> Result<Frame, End> {
         // At once, so that proxies and clients see the response begin, and with a cursor, so that none begins without.
         if matches!(self.phase, Phase::Greeting) {
             self.phase = Phase::Paging;
-            return Some(self.comment("hello"));
+            return Ok(self.alive("hello"));
         }
         loop {
-            if self.app.stopping.is_cancelled() || matches!(self.phase, Phase::Over) {
-                return None;
+            if self.app.stopping.is_cancelled() {
+                return Err(End::Stopping);
             }
-            let piece = match self.due.pop_front() {
-                Some(due) => self.written(due).await.map_err(Stop::from),
+            let told = match self.due.pop_front() {
+                Some(due) => self.told(due).await.map_err(Stop::from),
                 None => self.advance().await,
             };
-            match piece {
-                Ok(Some(piece)) => return Some(piece),
+            match told {
+                Ok(Some(frame)) => return Ok(frame),
                 Ok(None) => {}
-                Err(Stop::Told) => return None,
-                // Resumed behind the last cursor, it would not begin again: the client shall know why.
+                Err(Stop::Told) => return Err(End::Stopping),
                 Err(Stop::Failed(error @ (StoreError::Cursor | StoreError::CursorExpired))) => {
-                    self.phase = Phase::Over;
-                    let body = serde_json::to_string(&ApiError::from(error).body()).ok()?;
-                    return Some(format!("event: error\ndata: {body}\n\n"));
+                    return Err(End::Refused(error.into()));
                 }
                 Err(Stop::Failed(error)) => {
-                    // The client resumes behind the last cursor it saw.
                     tracing::warn!(%error, "an event stream ends: its events cannot be read");
-                    return None;
+                    return Err(End::Unreadable);
                 }
             }
         }
     }
 
     /// One step when nothing is due.
-    async fn advance(&mut self) -> Result<Option<String>, Stop> {
+    async fn advance(&mut self) -> Result<Option<Frame>, Stop> {
         match std::mem::replace(&mut self.phase, Phase::Paging) {
             Phase::Greeting | Phase::Paging => {
-                let (caught_up, piece) = self.read_page().await?;
+                let (caught_up, frame) = self.read_page().await?;
                 if caught_up {
                     self.phase = Phase::Subscribed(self.app.engine.hub().subscribe_feed(Some(self.project)));
                 }
-                Ok(piece)
+                Ok(frame)
             }
             Phase::Joining(subscription) => {
-                let (caught_up, piece) = self.read_page().await?;
+                let (caught_up, frame) = self.read_page().await?;
                 self.phase = if caught_up { Phase::Settled(subscription) } else { Phase::Joining(subscription) };
-                Ok(piece)
+                Ok(frame)
             }
             Phase::Settled(subscription) => self.join(subscription).await.map(|()| None),
             waiting @ (Phase::Subscribed(_) | Phase::Live(_)) => {
                 self.phase = waiting;
                 self.listen().await
             }
-            Phase::Over => Err(Stop::Told),
         }
     }
 
     /// Whether there was nothing more; and what to say where a page held nothing for this stream.
-    async fn read_page(&mut self) -> Result<(bool, Option<String>), StoreError> {
+    async fn read_page(&mut self) -> Result<(bool, Option<Frame>), StoreError> {
         let page = self.app.store.feed(Some(self.project), Some(self.cursor), PAGE).await?;
         let caught_up = page.caught_up;
         if page.events.is_empty() && !caught_up {
             self.cursor = page.next;
-            return Ok((false, Some(self.comment("still here"))));
+            return Ok((false, Some(self.alive("still here"))));
         }
         self.take_page(page);
         Ok((caught_up, None))
@@ -194,21 +187,21 @@ impl FeedStream {
     }
 
     /// Waits for the hub, for the time to say something, or for the end.
-    async fn listen(&mut self) -> Result<Option<String>, Stop> {
+    async fn listen(&mut self) -> Result<Option<Frame>, Stop> {
         let quiet = self.speak_at.saturating_sub(self.app.clock.monotonic());
         let phase = &mut self.phase;
         let heard = async {
             match phase {
                 Phase::Live(subscription) => subscription.next().await.map(Some),
                 Phase::Subscribed(subscription) => subscription.begun().await.map(|()| None),
-                Phase::Greeting | Phase::Paging | Phase::Joining(_) | Phase::Settled(_) | Phase::Over => Ok(None),
+                Phase::Greeting | Phase::Paging | Phase::Joining(_) | Phase::Settled(_) => Ok(None),
             }
         };
         let heard = tokio::select! {
             biased;
             () = self.app.stopping.cancelled() => return Err(Stop::Told),
             heard = heard => heard,
-            () = self.app.clock.sleep(quiet) => return Ok(Some(self.comment("still here"))),
+            () = self.app.clock.sleep(quiet) => return Ok(Some(self.alive("still here"))),
         };
         match heard {
             Ok(Some(Told { mark, event })) => self.due.push_back(Due { cursor: mark, event }),
@@ -227,7 +220,8 @@ impl FeedStream {
         Ok(None)
     }
 
-    async fn written(&mut self, due: Due) -> Result<Option<String>, StoreError> {
+    /// The event, if it is for this stream and was not told yet.
+    async fn told(&mut self, due: Due) -> Result<Option<Frame>, StoreError> {
         self.cursor = self.cursor.max(due.cursor);
         let Some(FeedEvent { event, .. }) = due.event.as_deref() else { return Ok(None) };
         // Pages and hub overlap.
@@ -244,16 +238,14 @@ impl FeedStream {
         };
         let Ok(body) = serde_json::to_string(&event_body(&self.app, &job, event)) else { return Ok(None) };
         self.shown = Some(self.cursor);
-        Ok(Some(format!("id: {}\nevent: {}\ndata: {body}\n\n", self.cursor, event.kind.word())))
+        Ok(Some(Frame::Event { cursor: self.cursor, kind: event.kind, body }))
     }
 
-    /// A comment; where the cursor moved without an event, the client is told, so that it need not read that again.
-    fn comment(&mut self, text: &str) -> String {
-        if self.shown == Some(self.cursor) {
-            return format!(": {text}\n\n");
-        }
+    /// A sign of life; where the cursor moved without an event, the client is told, so that it need not read that again.
+    fn alive(&mut self, word: &'static str) -> Frame {
+        let cursor = (self.shown != Some(self.cursor)).then_some(self.cursor);
         self.shown = Some(self.cursor);
-        format!(": {text}\nid: {}\n\n", self.cursor)
+        Frame::Alive { word, cursor }
     }
 }
 

@@ -2,23 +2,73 @@
 
 use longtake_core::artifact::{ArtifactKey, Digest};
 use longtake_core::id::ProjectId;
-use longtake_core::provider::InputSupport;
-use longtake_core::request::{InputImage, Size, VideoRequest};
+use longtake_core::provider::{InputSupport, ModelCapabilities};
+use longtake_core::request::{InputImage, Size, SourceKind, VideoRequest};
 
+use super::cost::within_limit;
 use super::fields::{CreateFields, InputReference};
+use super::source;
 use crate::app::{App, Model};
 use crate::http::auth::sha256;
 use crate::http::body::Held;
 use crate::http::error::{ApiError, ErrorCode};
+use crate::http::files;
 
 /// The member that an upload comes in.
 const UPLOAD: &str = "input_reference";
+
+/// A request that every route of its model can serve, within its limit on cost. Nothing of it is stored yet.
+pub struct Checked {
+    /// The request.
+    pub request: VideoRequest,
+    /// The bytes of its input image.
+    image: Option<Held>,
+}
+
+impl Checked {
+    /// Asks the routes about a request without an input image.
+    ///
+    /// # Errors
+    /// `unsupported_by_model`, `max_cost_exceeded`.
+    pub fn without_image(app: &App, request: VideoRequest) -> Result<Self, ApiError> {
+        app.models.check(&request, &app.accounts)?;
+        within_limit(app, &request)?;
+        Ok(Self { request, image: None })
+    }
+
+    /// The same for one whose input image has these bytes.
+    ///
+    /// # Errors
+    /// As [`Checked::without_image`].
+    pub fn with_image(app: &App, request: VideoRequest, image: Held) -> Result<Self, ApiError> {
+        Ok(Self { image: Some(image), ..Self::without_image(app, request)? })
+    }
+}
 
 /// Checks the members against their model, fetches and stores the input image.
 ///
 /// # Errors
 /// Names the member at fault. Nothing is kept but an image that a sweep removes if no video refers to it.
 pub async fn accept(app: &App, project: ProjectId, fields: &CreateFields) -> Result<VideoRequest, ApiError> {
+    let Checked { mut request, image } = check(app, project, fields).await?;
+    if let Some(wish) = &fields.webhook {
+        request.webhook = Some(wish.order(app, project).await?);
+    }
+    if let (Some(input), Some(held)) = (&request.input, image) {
+        keep(app, &input.key, &held).await?;
+    }
+    Ok(request)
+}
+
+/// Checks the members against their model and fetches the input image. Nothing is kept.
+///
+/// # Errors
+/// Names the member at fault.
+pub async fn check(app: &App, project: ProjectId, fields: &CreateFields) -> Result<Checked, ApiError> {
+    fields.webhook.as_ref().map_or(Ok(()), |wish| wish.check(app))?;
+    if let Some((video, SourceKind::Remix)) = fields.source {
+        return source::remix(app, project, fields, video).await;
+    }
     let name = fields.model.as_deref().unwrap_or_else(|| app.models.default_name());
     let Some(model) = app.models.get(name) else {
         let message = "this model is not on offer; list what is with GET /v1/models";
@@ -27,15 +77,10 @@ pub async fn accept(app: &App, project: ProjectId, fields: &CreateFields) -> Res
     let mut request = shaped(model, fields)?;
     check_input(model, fields.input.as_ref())?;
     // What needs no picture is checked before one is fetched.
-    if fields.input.is_none() {
-        app.models.check(&request, &app.accounts)?;
-        return Ok(request);
-    }
-    let (image, held) = look_at(app, project, fields.input.as_ref()).await?;
-    request.input = Some(image.clone());
-    app.models.check(&request, &app.accounts)?;
-    keep(app, &image, &held).await?;
-    Ok(request)
+    let Some(input) = &fields.input else { return Checked::without_image(app, request) };
+    let (image, held) = look_at(app, project, input).await?;
+    request.input = Some(image);
+    Checked::with_image(app, request, held)
 }
 
 fn shaped(model: &Model, fields: &CreateFields) -> Result<VideoRequest, ApiError> {
@@ -54,11 +99,7 @@ fn shaped(model: &Model, fields: &CreateFields) -> Result<VideoRequest, ApiError
     if !accepts.sizes.is_empty() && !accepts.sizes.contains(&size) {
         return Err(unsupported("size", format!("{} takes {}", model.name, words(&accepts.sizes))));
     }
-    let longest = accepts.max_prompt_chars;
-    if fields.prompt.chars().count() > longest {
-        let message = format!("{} takes prompts of at most {longest} characters; shorten it", model.name);
-        return Err(ApiError::about("prompt", ErrorCode::PromptTooLong, message));
-    }
+    check_prompt(&model.name, accepts, &fields.prompt)?;
     Ok(VideoRequest {
         prompt: fields.prompt.as_str().into(),
         model: model.name.as_str().into(),
@@ -68,7 +109,23 @@ fn shaped(model: &Model, fields: &CreateFields) -> Result<VideoRequest, ApiError
         metadata: fields.metadata.clone(),
         priority: fields.priority.unwrap_or(0),
         provider_options: fields.provider_options.as_deref().map(Into::into),
+        webhook: None,
+        source: None,
+        max_cost_usd_micros: fields.max_cost_usd_micros,
     })
+}
+
+/// Whether a model takes a prompt of this length.
+///
+/// # Errors
+/// `prompt_too_long`.
+pub fn check_prompt(model: &str, accepts: &ModelCapabilities, prompt: &str) -> Result<(), ApiError> {
+    let longest = accepts.max_prompt_chars;
+    if prompt.chars().count() > longest {
+        let message = format!("{model} takes prompts of at most {longest} characters; shorten it");
+        return Err(ApiError::about("prompt", ErrorCode::PromptTooLong, message));
+    }
+    Ok(())
 }
 
 fn words<T: ToString>(values: &[T]) -> String {
@@ -89,16 +146,20 @@ fn check_input(model: &Model, input: Option<&InputReference>) -> Result<(), ApiE
     }
 }
 
-async fn look_at(
-    app: &App,
-    project: ProjectId,
-    input: Option<&InputReference>,
-) -> Result<(InputImage, Held), ApiError> {
+async fn look_at(app: &App, project: ProjectId, input: &InputReference) -> Result<(InputImage, Held), ApiError> {
     let (param, held) = match input {
-        Some(InputReference::Url(url)) => (crate::http::inputs::PARAM, app.inputs.fetch(app, url).await?),
-        Some(InputReference::Bytes(bytes)) => (UPLOAD, Held::from(bytes.clone())),
-        None => (UPLOAD, Held::default()),
+        InputReference::Url(url) => (crate::http::inputs::PARAM, app.inputs.fetch(app, url).await?),
+        InputReference::Bytes(bytes) => (UPLOAD, Held::from(bytes.clone())),
+        InputReference::File(file) => (files::PARAM, files::read(app, project, *file).await?),
     };
+    Ok((looked_at(app, project, param, &held)?, held))
+}
+
+/// What an input image is, by its bytes.
+///
+/// # Errors
+/// `input_image_too_large` or `input_image_invalid`, naming `param`.
+pub fn looked_at(app: &App, project: ProjectId, param: &str, held: &Held) -> Result<InputImage, ApiError> {
     let bytes = &held.bytes;
     if bytes.len() > app.limits.max_input_image_bytes {
         return Err(image_too_large(param, app.limits.max_input_image_bytes));
@@ -110,7 +171,7 @@ async fn look_at(
     let sha256 = Digest(sha256(bytes));
     let key = ArtifactKey::input(project, &sha256);
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    Ok((InputImage { key, media_type: media_type.into(), bytes: length, sha256 }, held))
+    Ok(InputImage { key, media_type: media_type.into(), bytes: length, sha256 })
 }
 
 /// The image is over the limit.
@@ -122,10 +183,13 @@ pub fn image_too_large(param: &str, limit: usize) -> ApiError {
     )
 }
 
-/// Stores the image before its job exists. The key is its digest, so what is there already is the same; it is written all
-/// the same: only a young object is safe from the sweep until the job names it.
-async fn keep(app: &App, image: &InputImage, held: &Held) -> Result<(), ApiError> {
-    let mut writer = app.artifacts.writer(&image.key).await?;
+/// Stores an image before its job exists. The key is its digest, so what is there already is the same; it is written all
+/// the same: only a young object is safe from the sweep until a job names it.
+///
+/// # Errors
+/// As the artifact store.
+pub async fn keep(app: &App, key: &ArtifactKey, held: &Held) -> Result<(), ApiError> {
+    let mut writer = app.artifacts.writer(key).await?;
     writer.write(held.bytes.clone()).await?;
     Ok(writer.finish().await?)
 }

@@ -1,4 +1,4 @@
-//! `GET, HEAD /v1/videos/{id}/content`: the bytes, streamed with constant memory.
+//! `GET, HEAD /v1/videos/{id}/content`: the bytes, streamed with constant memory, or where they are.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -6,23 +6,23 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt;
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LOCATION,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use longtake_core::artifact::{ArtifactKey, Digest};
+use longtake_core::artifact::{ArtifactKey, Digest, LinkAnswer};
+use longtake_core::id::{JobId, ProjectId};
 use longtake_core::state::StateName;
 use longtake_core::store::Job;
 
-use super::get::find;
-use super::path::VideoId;
+use super::link::Viewer;
 use super::pictures::{PictureKind, picture};
 use super::range::{Answer, choose};
 use crate::app::App;
 use crate::config::Kept;
-use crate::http::auth::{Reader, sha256};
+use crate::config::storage::Redirect;
+use crate::http::auth::sha256;
 use crate::http::error::{ApiError, ErrorBody, ErrorCode};
-use crate::http::query::Query;
 
 /// What is served: bytes in the store or in memory, and what describes them.
 struct Thing {
@@ -44,6 +44,8 @@ enum Source {
     params(
         ("id" = String, Path, description = "The video."),
         ("variant" = Option<String>, Query, description = "`video` (default), `thumbnail` (WebP) or `spritesheet` (JPEG)."),
+        ("expires" = Option<i64>, Query, description = "The end of a link, which needs no key."),
+        ("signature" = Option<String>, Query, description = "The signature of a link."),
         ("Range" = Option<String>, Header, description = "One range of bytes."),
         ("If-Range" = Option<String>, Header, description = "The ETag the range is meant for."),
         ("If-None-Match" = Option<String>, Header, description = "304 where the bytes are these."),
@@ -54,6 +56,7 @@ enum Source {
             ("Accept-Ranges" = String, description = "`bytes`."),
         )),
         (status = 206, content_type = "video/mp4", description = "The range asked for."),
+        (status = 302, description = "`Location` is where the bytes are, for a while, where the server is set up so."),
         (status = 304, description = "The client has these bytes."),
         (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
         (status = 409, body = ErrorBody, description = "Not completed, and no late result is there."),
@@ -63,36 +66,57 @@ enum Source {
 )]
 pub async fn content(
     State(app): State<App>,
-    Reader(caller): Reader,
-    VideoId(id): VideoId,
-    query: Query,
+    viewer: Viewer,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let kind = variant(query)?;
-    let job = find(&app, &caller, id).await?;
-    let served = serve(&app, &job, kind, &method, &headers).await;
+    let asked = Asked { kind: viewer.kind, method: &method, headers: &headers, redirect: app.redirect.as_ref() };
+    answer(&app, viewer.project, viewer.id, &asked).await
+}
+
+/// What is asked for.
+struct Asked<'a> {
+    /// A picture instead of the video.
+    kind: Option<PictureKind>,
+    method: &'a Method,
+    headers: &'a HeaderMap,
+    /// Where the answer may lead to instead.
+    redirect: Option<&'a Redirect>,
+}
+
+/// The bytes of a project's video, or of a picture of it, as method, conditions and range ask.
+///
+/// # Errors
+/// `video_not_found`, `video_not_ready`, `content_expired`, `variant_unavailable`, `precondition_failed`.
+pub async fn deliver(
+    app: &App,
+    project: ProjectId,
+    id: JobId,
+    kind: Option<PictureKind>,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    answer(app, project, id, &Asked { kind, method, headers, redirect: None }).await
+}
+
+async fn answer(app: &App, project: ProjectId, id: JobId, asked: &Asked<'_>) -> Result<Response, ApiError> {
+    let job = app.store.get(project, id).await?.ok_or_else(ApiError::video_not_found)?;
+    let served = serve(app, &job, asked).await;
     // Retention may have removed the bytes between the look at the row and the look at them.
     match served {
         Err(_) if job.output.is_some() => {
-            let now = find(&app, &caller, id).await?;
-            if now.output.is_some() { served } else { Err(no_bytes(&app, &now)) }
+            let now = app.store.get(project, id).await?.ok_or_else(ApiError::video_not_found)?;
+            if now.output.is_some() { served } else { Err(no_bytes(app, &now)) }
         }
         served => served,
     }
 }
 
 /// The answer, as far as the row was right.
-async fn serve(
-    app: &App,
-    job: &Job,
-    kind: Option<PictureKind>,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Result<Response, ApiError> {
-    let thing = thing(app, job, kind).await?;
+async fn serve(app: &App, job: &Job, asked: &Asked<'_>) -> Result<Response, ApiError> {
+    let thing = thing(app, job, asked.kind).await?;
     let etag = format!("\"{}\"", thing.sha256);
-    let (status, first, len) = match choose(headers, &etag, thing.len) {
+    let (status, first, len) = match choose(asked.headers, &etag, thing.len) {
         Answer::Whole => (StatusCode::OK, 0, thing.len),
         Answer::Part(first, last) => (StatusCode::PARTIAL_CONTENT, first, last - first + 1),
         Answer::NotModified => return Ok(described(StatusCode::NOT_MODIFIED, &thing, &etag, Body::empty())),
@@ -102,7 +126,10 @@ async fn serve(
         }
         Answer::NotSatisfiable => return Ok(not_satisfiable(thing.len)),
     };
-    let body = if method == Method::HEAD { Body::empty() } else { open(app, &thing, first, len).await? };
+    if let Some(url) = elsewhere(app, &thing, asked).await? {
+        return Ok(redirected(&url));
+    }
+    let body = if asked.method == Method::HEAD { Body::empty() } else { open(app, &thing, first, len).await? };
     let mut response = described(status, &thing, &etag, body);
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len));
     if status == StatusCode::PARTIAL_CONTENT {
@@ -111,10 +138,36 @@ async fn serve(
     Ok(response)
 }
 
-fn variant(mut query: Query) -> Result<Option<PictureKind>, ApiError> {
-    let word = query.take("variant");
-    query.done("variant")?;
-    match word.as_deref() {
+/// Where the bytes can be had instead of here. Pictures are small, and a HEAD has its answer already.
+async fn elsewhere(app: &App, thing: &Thing, asked: &Asked<'_>) -> Result<Option<String>, ApiError> {
+    let (Some(redirect), Source::Stored(key), &Method::GET) = (asked.redirect, &thing.bytes, asked.method) else {
+        return Ok(None);
+    };
+    match redirect {
+        Redirect::Public(base) => Ok(Some(format!("{base}/{key}"))),
+        Redirect::Signed(valid_for) => {
+            let answer = LinkAnswer { media_type: &thing.media_type, file_name: &thing.file_name };
+            Ok(app.artifacts.link(key, *valid_for, &answer).await?)
+        }
+    }
+}
+
+/// The client keeps its range. Nobody keeps the answer: the link in it ends.
+fn redirected(url: &str) -> Response {
+    let mut response = StatusCode::FOUND.into_response();
+    set(&mut response, LOCATION, url);
+    set(&mut response, CACHE_CONTROL, "private, no-store");
+    // The link is as good as the bytes, so no page that it leads to hears of it.
+    set(&mut response, REFERRER_POLICY, "no-referrer");
+    response
+}
+
+/// The picture that a `variant` means; `None` is the video itself.
+///
+/// # Errors
+/// `invalid_value` for a word nobody knows.
+pub fn variant_of(word: Option<&str>) -> Result<Option<PictureKind>, ApiError> {
+    match word {
         None | Some("video") => Ok(None),
         Some(word) => PictureKind::ALL.into_iter().find(|kind| kind.word() == word).map(Some).ok_or_else(|| {
             ApiError::about("variant", ErrorCode::InvalidValue, "must be video, thumbnail or spritesheet")
@@ -144,8 +197,8 @@ async fn thing(app: &App, job: &Job, kind: Option<PictureKind>) -> Result<Thing,
     })
 }
 
-/// Why there is nothing to serve.
-fn no_bytes(app: &App, job: &Job) -> ApiError {
+/// Why there is nothing to serve of a video: it is not ready, or its bytes are no longer kept.
+pub fn no_bytes(app: &App, job: &Job) -> ApiError {
     let state = job.record.state.name();
     let message = match state {
         StateName::Completed => return expired(app, job),

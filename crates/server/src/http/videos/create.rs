@@ -10,6 +10,7 @@ use std::time::Duration;
 use utoipa::ToSchema;
 
 use super::accept::accept;
+use super::cost;
 use super::fields::CreateFields;
 use super::wire::{self, Video};
 use crate::app::App;
@@ -38,18 +39,25 @@ pub struct CreateVideoSchema {
     /// WIDTHxHEIGHT in pixels.
     #[schema(example = "1280x720")]
     size: Option<String>,
-    /// A picture to start from: a file part, or an object with `image_url` (http, https or data URL).
+    /// A picture to start from: a file part, or an object with `image_url` (http, https or data URL) or `file_id` (of an
+    /// upload).
     #[schema(value_type = Option<Object>)]
     input_reference: Option<serde_json::Value>,
     /// Up to 16 pairs of strings: keys to 64, values to 512 characters.
     #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
     metadata: Option<serde_json::Value>,
+    /// Every event of the video is also sent there: https, or http where the operator allows it; to 2,048 bytes.
+    #[schema(max_length = 2_048, example = "https://example.com/hooks/video")]
+    webhook_url: Option<String>,
     /// The video fails as `deadline_exceeded` after this many seconds.
     #[schema(minimum = 1)]
     deadline_seconds: Option<u64>,
     /// Higher goes first: -100 to 100.
     #[schema(minimum = -100, maximum = 100)]
     priority: Option<i16>,
+    /// All attempts together may cost at most this many dollars: a number, or a decimal as a string.
+    #[schema(value_type = Option<f64>, example = 0.5)]
+    max_cost_usd: Option<serde_json::Value>,
     /// For the route's provider, which checks it.
     #[schema(value_type = Option<Object>)]
     provider_options: Option<serde_json::Value>,
@@ -73,37 +81,74 @@ pub struct CreateVideoSchema {
     )
 )]
 pub async fn create(State(app): State<App>, Writer(caller): Writer, request: Request) -> Result<Response, ApiError> {
-    let key = idempotency_key(request.headers())?;
-    let count = retry_count(request.headers());
+    let again = Again::of(request.headers())?;
     let (fields, _held) = decode(&app, request).await?;
+    let made = make(&app, &caller, &fields, again).await?;
+    answer(&app, &made).await
+}
+
+/// How a create says that it may be a repeated one.
+pub struct Again {
+    key: Option<String>,
+    count: u32,
+}
+
+impl Again {
+    /// From the headers of a create.
+    ///
+    /// # Errors
+    /// `invalid_header` for an `Idempotency-Key` that is none.
+    pub fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        Ok(Self { key: idempotency_key(headers)?, count: retry_count(headers) })
+    }
+}
+
+/// What a create came to.
+pub struct Made {
+    /// The job: durable.
+    pub job: Job,
+    /// It was there before.
+    pub replayed: bool,
+}
+
+/// Makes a video of decoded members, whatever shape they came in.
+///
+/// # Errors
+/// Names the member at fault; nothing is paid.
+pub async fn make(app: &App, caller: &Caller, fields: &CreateFields, again: Again) -> Result<Made, ApiError> {
+    let Again { key, count } = again;
     let fingerprint = fields.fingerprint();
     if let Some(key) = &key
-        && let Some(known) = known_job(&app, &caller, key, fingerprint).await?
+        && let Some(job) = known_job(app, caller, key, fingerprint).await?
     {
-        return answer(&app, &known, true).await;
+        return Ok(Made { job, replayed: true });
     }
     if app.is_out_of_room().await {
         let message = "the artifact store is nearly full; no more videos are accepted until the operator makes room";
         return Err(ApiError::new(ErrorCode::StorageFull, message));
     }
     let fresh = JobId::new(app.clock.now(), &*app.random);
-    let video = accept(&app, caller.project, &fields).await?;
+    let video = accept(app, caller.project, fields).await?;
     let job = match key {
         Some(_) => fresh,
         None => app.memory.recent.id_for(caller.key, fingerprint, count, fresh, app.clock.monotonic()),
     };
     let idempotency = key.map(|key| IdempotencyKey { key: key.into(), fingerprint });
     let deadline = fields.deadline_seconds.map(Duration::from_secs);
-    let pool = app.models.pool(&video.model);
+    let pool = cost::pool(app, &video);
     let new = NewJob { job, project: caller.project, request: video, pool, deadline, idempotency };
-    match submit(&app, new).await? {
-        CreateResult::Created(created) => answer(&app, &created, job != fresh).await,
-        CreateResult::Replayed(known) => answer(&app, &known, true).await,
+    match submit(app, new).await? {
+        CreateResult::Created(created) => Ok(Made { job: created, replayed: job != fresh }),
+        CreateResult::Replayed(known) => Ok(Made { job: known, replayed: true }),
         CreateResult::KeyReused(_) => Err(key_reused()),
     }
 }
 
-async fn decode(app: &App, request: Request) -> Result<(CreateFields, body::Held), ApiError> {
+/// The members of a create, in JSON or multipart, and the memory they take.
+///
+/// # Errors
+/// Names the member at fault.
+pub async fn decode(app: &App, request: Request) -> Result<(CreateFields, body::Held), ApiError> {
     let (parts, body) = request.into_parts();
     let content_type = parts.headers.get(CONTENT_TYPE).cloned();
     let essence = content_type.as_ref().and_then(|kind| kind.to_str().ok()).and_then(|kind| kind.split(';').next());
@@ -168,9 +213,13 @@ async fn submit(app: &App, new: NewJob) -> Result<CreateResult, StoreError> {
     }
 }
 
-async fn answer(app: &App, job: &Job, replayed: bool) -> Result<Response, ApiError> {
-    let mut response = wire::respond(app, job).await?.into_response();
-    if replayed {
+/// The answer that shows what a create came to.
+///
+/// # Errors
+/// As the store.
+pub async fn answer(app: &App, made: &Made) -> Result<Response, ApiError> {
+    let mut response = wire::respond(app, &made.job).await?.into_response();
+    if made.replayed {
         response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
     }
     Ok(response)

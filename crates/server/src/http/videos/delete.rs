@@ -42,7 +42,7 @@ pub async fn delete(
     let (result, keys) = app.store.hide(caller.project, id).await?;
     match result {
         CommandResult::Done(_) => {
-            app.memory.recent_jobs.forget(id);
+            app.memory.recent_jobs.forget(caller.project, id);
             remove(&app, keys).await;
             Ok(Json(DeletedVideo { id: id.to_string(), object: "video.deleted", deleted: true }))
         }

@@ -13,9 +13,14 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request};
+use longtake_core::id::JobId;
+use longtake_core::request::SourceKind;
 
+use super::cost;
+use super::webhook::WebhookWish;
 use crate::http::auth::sha256;
 use crate::http::error::{ApiError, ErrorCode};
+use crate::http::files::{self, FileId};
 use crate::http::node::{Members, Node, integer_text, repeated, wrong_type};
 
 /// Longest prompt, in characters.
@@ -42,6 +47,8 @@ pub enum InputReference {
     Bytes(Bytes),
     /// Where to fetch it.
     Url(String),
+    /// What was uploaded before.
+    File(FileId),
 }
 
 /// The decoded members of a create; absent ones stay absent.
@@ -65,6 +72,12 @@ pub struct CreateFields {
     pub priority: Option<i16>,
     /// For the provider: a JSON object as text, members sorted.
     pub provider_options: Option<String>,
+    /// All attempts together may cost at most this, in millionths of a dollar.
+    pub max_cost_usd_micros: Option<u64>,
+    /// Who else shall be told of its events.
+    pub webhook: Option<WebhookWish>,
+    /// The video it is made of: from the path, never from the body.
+    pub source: Option<(JobId, SourceKind)>,
 }
 
 impl CreateFields {
@@ -106,15 +119,6 @@ impl CreateFields {
     }
 
     fn from_members(mut members: Members, upload: Option<Bytes>) -> Result<Self, ApiError> {
-        for name in ["webhook_url", "max_cost_usd"] {
-            if members.take(name).is_some() {
-                return Err(ApiError::about(
-                    name,
-                    ErrorCode::UnsupportedParameter,
-                    "this server does not serve it; remove it",
-                ));
-            }
-        }
         let prompt = members.text("prompt")?.ok_or_else(|| {
             ApiError::about("prompt", ErrorCode::MissingParameter, "say in `prompt` what the video shall show")
         })?;
@@ -129,11 +133,14 @@ impl CreateFields {
             seconds: members.take("seconds").map(seconds).transpose()?,
             size: members.text("size")?,
             input,
-            metadata: members.take("metadata").map(metadata).transpose()?.unwrap_or_default(),
+            metadata: members.take("metadata").map(|node| pairs("metadata", node)).transpose()?.unwrap_or_default(),
             deadline_seconds: ranged(&mut members, "deadline_seconds", 1, MAX_DEADLINE_SECS)?.map(i64::unsigned_abs),
             priority: ranged(&mut members, "priority", -MAX_PRIORITY, MAX_PRIORITY)?
                 .map(|priority| i16::try_from(priority).unwrap_or_default()),
             provider_options: members.take("provider_options").map(options).transpose()?,
+            max_cost_usd_micros: members.take("max_cost_usd").map(cost::limit).transpose()?,
+            webhook: members.text(WebhookWish::PARAM)?.map(WebhookWish::at),
+            source: None,
         };
         members.done("")?;
         Ok(fields)
@@ -158,6 +165,8 @@ impl CreateFields {
         match &self.input {
             Some(InputReference::Bytes(bytes)) => put("input_reference", Some(&sha256(bytes))),
             Some(InputReference::Url(url)) => put("input_reference.image_url", Some(url.as_bytes())),
+            // The same bytes are the same picture, whichever way they came.
+            Some(InputReference::File(FileId(digest))) => put("input_reference", Some(&digest.0)),
             None => {}
         }
         for (key, value) in &self.metadata {
@@ -167,6 +176,13 @@ impl CreateFields {
         put("deadline_seconds", self.deadline_seconds.map(u64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice));
         put("priority", self.priority.map(i16::to_be_bytes).as_ref().map(<[u8; 2]>::as_slice));
         put("provider_options", self.provider_options.as_deref().map(str::as_bytes));
+        put("max_cost_usd", self.max_cost_usd_micros.map(u64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice));
+        for (name, value) in self.webhook.iter().flat_map(WebhookWish::parts) {
+            put(name, Some(value.as_bytes()));
+        }
+        if let Some((video, kind)) = &self.source {
+            put(kind.word(), Some(video.as_bytes()));
+        }
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(context.finish().as_ref());
         fingerprint
@@ -201,7 +217,11 @@ fn place(members: &mut Vec<(String, Node)>, name: &str, text: String) -> Result<
     Ok(())
 }
 
-fn checked_prompt(prompt: String) -> Result<String, ApiError> {
+/// A prompt within its limits.
+///
+/// # Errors
+/// Which of them it breaks.
+pub fn checked_prompt(prompt: String) -> Result<String, ApiError> {
     let wrong = |code, message: &str| Err(ApiError::about("prompt", code, message));
     if prompt.contains('\0') {
         return wrong(ErrorCode::PromptHasNul, "the prompt holds a NUL character; remove it");
@@ -235,14 +255,18 @@ fn ranged(members: &mut Members, name: &str, least: i64, most: i64) -> Result<Op
     Ok(Some(number))
 }
 
-fn metadata(node: Node) -> Result<BTreeMap<String, String>, ApiError> {
-    let members = node.into_members("metadata")?;
+/// A client's own pairs, from the member of this name.
+///
+/// # Errors
+/// Names the pair at fault.
+pub fn pairs(member: &str, node: Node) -> Result<BTreeMap<String, String>, ApiError> {
+    let members = node.into_members(member)?;
     if members.len() > MAX_METADATA {
-        return Err(ApiError::about("metadata", ErrorCode::MetadataTooMany, "at most 16 pairs"));
+        return Err(ApiError::about(member, ErrorCode::MetadataTooMany, "at most 16 pairs"));
     }
     let mut pairs = BTreeMap::new();
     for (key, node) in members {
-        let param = format!("metadata.{key}");
+        let param = format!("{member}.{key}");
         check_key(&key, &param)?;
         let value = node.into_text(&param)?;
         if value.chars().count() > MAX_METADATA_VALUE_CHARS {
@@ -265,7 +289,11 @@ fn check_key(key: &str, param: &str) -> Result<(), ApiError> {
     }
 }
 
-fn options(node: Node) -> Result<String, ApiError> {
+/// Options for a provider, as JSON text with sorted members.
+///
+/// # Errors
+/// Where they are no object, or too much.
+pub fn options(node: Node) -> Result<String, ApiError> {
     let members = node.into_members("provider_options")?;
     let text = Node::Object(members).into_json().to_string();
     if text.len() > MAX_OPTIONS_BYTES {
@@ -275,28 +303,44 @@ fn options(node: Node) -> Result<String, ApiError> {
 }
 
 fn reference(node: Node) -> Result<InputReference, ApiError> {
+    if let Node::Text(text) | Node::Form(text) = &node
+        && text.starts_with(FileId::PREFIX)
+    {
+        return FileId::of_member("input_reference", text).map(InputReference::File);
+    }
     let mut members = Members::of(node.into_members("input_reference")?);
-    if members.take("file_id").is_some() {
-        let message = "files are not kept here; upload the image or give `image_url`";
-        return Err(ApiError::about("input_reference.file_id", ErrorCode::UnsupportedParameter, message));
+    if let Some(id) = members.take("file_id") {
+        members.done("input_reference")?;
+        return FileId::of_member(files::PARAM, &id.into_text(files::PARAM)?).map(InputReference::File);
     }
     let param = "input_reference.image_url";
     let url = members.take("image_url").ok_or_else(|| {
-        ApiError::about(param, ErrorCode::MissingParameter, "give the image as an http, https or data URL")
+        ApiError::about(
+            param,
+            ErrorCode::MissingParameter,
+            "give the image as an http, https or data URL, or as the `file_id` of an upload",
+        )
     })?;
     members.done("input_reference")?;
-    let url = url.into_text(param).map_err(|_| wrong_type(param, "a URL as a string"))?;
+    picture_at(param, url.into_text(param).map_err(|_| wrong_type(param, "a URL as a string"))?)
+}
+
+/// A picture at a URL, whose bytes are known already where it is a data URL.
+///
+/// # Errors
+/// `invalid_value` for a data URL that cannot be read.
+pub fn picture_at(param: &str, url: String) -> Result<InputReference, ApiError> {
     match url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:")) {
-        true => data_url(&url).map(InputReference::Bytes),
+        true => data_url(param, &url).map(InputReference::Bytes),
         false => Ok(InputReference::Url(url)),
     }
 }
 
 /// `data:image/png;base64,…`; the media type is not believed, the bytes are looked at.
-fn data_url(url: &str) -> Result<Bytes, ApiError> {
+fn data_url(param: &str, url: &str) -> Result<Bytes, ApiError> {
     let wrong = || {
         let message = "must read data:image/png;base64, and the image in base64";
-        ApiError::about("input_reference.image_url", ErrorCode::InvalidValue, message)
+        ApiError::about(param, ErrorCode::InvalidValue, message)
     };
     let (head, data) = url.split_once(',').ok_or_else(wrong)?;
     if !head.to_ascii_lowercase().ends_with(";base64") {
@@ -312,7 +356,8 @@ mod tests {
     #[tokio::test]
     async fn json_and_multipart_mean_the_same() {
         let json = br#"{"seconds": 4, "prompt": "a boat", "metadata": {"b": "2", "a": "1"}, "priority": 5,
-            "provider_options": {"fps": 12, "mode": "fast"}, "deadline_seconds": 60, "size": "64x64", "model": "m"}"#;
+            "provider_options": {"fps": 12, "mode": "fast"}, "deadline_seconds": 60, "size": "64x64", "model": "m",
+            "webhook_url": "https://a.example/x"}"#;
         let json = CreateFields::from_json(json).unwrap();
         let parts = [
             ("prompt", "a boat"),
@@ -323,6 +368,7 @@ mod tests {
             ("metadata[b]", "2"),
             ("priority", "5"),
             ("deadline_seconds", "60"),
+            ("webhook_url", "https://a.example/x"),
             ("provider_options[fps]", "12"),
             ("provider_options[mode]", "fast"),
         ];
@@ -335,15 +381,28 @@ mod tests {
         let form = CreateFields::from_multipart(&kind, body.into()).await.unwrap();
         assert_eq!(form, json);
         assert_eq!(form.fingerprint(), json.fingerprint());
-        let other = CreateFields { seconds: Some(5), ..json.clone() };
-        assert_ne!(other.fingerprint(), json.fingerprint());
+        let source = Some((JobId::from_bytes([1; 16]), SourceKind::Remix));
+        for other in [
+            CreateFields { seconds: Some(5), ..json.clone() },
+            CreateFields { max_cost_usd_micros: Some(1), ..json.clone() },
+            CreateFields { source, ..json.clone() },
+            CreateFields { webhook: None, ..json.clone() },
+            CreateFields { webhook: Some(WebhookWish::at("https://a.example/y".to_owned())), ..json.clone() },
+        ] {
+            assert_ne!(other.fingerprint(), json.fingerprint());
+        }
     }
 
     #[test]
     fn members_are_refused_by_name() {
         for (body, code) in [
-            (r#"{"prompt": "x", "webhook_url": "https://a"}"#, ErrorCode::UnsupportedParameter),
-            (r#"{"prompt": "x", "input_reference": {"file_id": "f"}}"#, ErrorCode::UnsupportedParameter),
+            (r#"{"prompt": "x", "webhook_url": ["https://a"]}"#, ErrorCode::InvalidType),
+            (r#"{"prompt": "x", "input_reference": {"file_id": "f"}}"#, ErrorCode::UnknownFile),
+            (r#"{"prompt": "x", "input_reference": "file_0"}"#, ErrorCode::UnknownFile),
+            (r#"{"prompt": "x", "input_reference": {"file_id": 7}}"#, ErrorCode::InvalidType),
+            (r#"{"prompt": "x", "input_reference": {"file_id": "f", "image_url": "u"}}"#, ErrorCode::UnknownParameter),
+            (r#"{"prompt": "x", "max_cost_usd": 0}"#, ErrorCode::InvalidValue),
+            (r#"{"prompt": "x", "source": "video_1"}"#, ErrorCode::UnknownParameter),
             (r#"{"prompt": "x", "n": 2}"#, ErrorCode::UnknownParameter),
             (r#"{"prompt": "x", "prompt": "x"}"#, ErrorCode::RepeatedParameter),
             (r#"{"prompt": 3}"#, ErrorCode::InvalidType),

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue};
+use longtake_core::id::JobId;
 use longtake_core::store::Job;
 use std::time::Duration;
 
@@ -37,22 +38,15 @@ pub async fn get(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let wait = wait_of(&headers);
-    let mut subscription = wait.map(|_| app.engine.hub().subscribe(id));
-    let mut job = find(&app, &caller, id).await?;
-    if let (Some(seconds), Some(subscription)) = (wait, &mut subscription)
-        && !job.record.state.is_terminal()
-    {
-        let (seen, late) = (job.record.ver, app.clock.sleep(Duration::from_secs(seconds)));
-        tokio::pin!(late);
-        while job.record.ver == seen {
-            tokio::select! {
-                () = subscription.changed() => {}
-                () = &mut late => break,
-                () = app.stopping.cancelled() => break,
-            }
-            job = find(&app, &caller, id).await?;
+    let job = match wait {
+        None => find(&app, &caller, id).await?,
+        Some(seconds) => {
+            let mut seen = None;
+            let news =
+                |job: &Job| job.record.state.is_terminal() || *seen.get_or_insert(job.record.ver) != job.record.ver;
+            wait_for(&app, &caller, id, Duration::from_secs(seconds), news).await?
         }
-    }
+    };
     let mut response = wire::respond(&app, &job).await?.into_response();
     if let Some(seconds) = wait
         && let Ok(applied) = HeaderValue::from_str(&format!("wait={seconds}"))
@@ -62,11 +56,40 @@ pub async fn get(
     Ok(response)
 }
 
+/// One job of the caller's project as soon as it is `enough`, else as it is when the time is over or the server stops.
+/// Waiting changes nothing.
+///
+/// # Errors
+/// As [`find`].
+pub async fn wait_for(
+    app: &App,
+    caller: &Caller,
+    id: JobId,
+    limit: Duration,
+    mut enough: impl FnMut(&Job) -> bool,
+) -> Result<Job, ApiError> {
+    // Subscribed before the first look, so that nothing falls between.
+    let mut subscription = app.engine.hub().subscribe(id);
+    let late = app.clock.sleep(limit);
+    tokio::pin!(late);
+    loop {
+        let job = find(app, caller, id).await?;
+        if enough(&job) {
+            return Ok(job);
+        }
+        tokio::select! {
+            () = subscription.changed() => {}
+            () = &mut late => return find(app, caller, id).await,
+            () = app.stopping.cancelled() => return Ok(job),
+        }
+    }
+}
+
 /// One job of the caller's project.
 ///
 /// # Errors
 /// `video_not_found`.
-pub async fn find(app: &App, caller: &Caller, id: longtake_core::id::JobId) -> Result<Job, ApiError> {
+pub async fn find(app: &App, caller: &Caller, id: JobId) -> Result<Job, ApiError> {
     app.store.get(caller.project, id).await?.ok_or_else(ApiError::video_not_found)
 }
 

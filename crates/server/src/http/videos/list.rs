@@ -16,9 +16,9 @@ use crate::http::error::{ApiError, ErrorBody, ErrorCode};
 use crate::http::node::integer_text;
 use crate::http::query::Query;
 
-/// Videos on a page where no number is asked for.
-const DEFAULT_LIMIT: usize = 20;
-/// Most videos on a page.
+/// Entries on a page where no number is asked for.
+pub const DEFAULT_LIMIT: usize = 20;
+/// Most entries on a page.
 const MAX_LIMIT: usize = 100;
 
 /// A page of videos.
@@ -91,7 +91,11 @@ fn filter(mut query: Query) -> Result<ListFilter, ApiError> {
     Ok(ListFilter { after, ascending, limit, status, model, metadata })
 }
 
-fn limit(text: &str) -> Result<usize, ApiError> {
+/// How many entries a page shall have.
+///
+/// # Errors
+/// `invalid_limit` unless it is 1 to 100.
+pub fn limit(text: &str) -> Result<usize, ApiError> {
     let limit = integer_text(text).and_then(|number| usize::try_from(number).ok());
     limit
         .filter(|limit| (1..=MAX_LIMIT).contains(limit))

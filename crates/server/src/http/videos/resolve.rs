@@ -8,6 +8,8 @@ use longtake_core::store::{CommandResult, Resolution};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
+use super::cost::allows_another;
+use super::get::find;
 use super::path::VideoId;
 use super::wire::{self, Video};
 use crate::app::App;
@@ -45,6 +47,9 @@ pub async fn resolve(
     request: Request,
 ) -> Result<Response, ApiError> {
     let resolution = decision(crate::http::api_keys::json_members(&app, request).await?)?;
+    if resolution == Resolution::Decide(Verdict::Resubmit) {
+        allows_another(&app, &find(&app, &caller, id).await?).await?;
+    }
     match app.store.resolve_held(caller.project, id, resolution, Arc::clone(&caller.name)).await? {
         CommandResult::Done(job) => {
             app.engine.wake();

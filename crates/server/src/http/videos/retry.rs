@@ -2,13 +2,15 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use longtake_core::store::CommandResult;
+use longtake_core::id::JobId;
+use longtake_core::store::{CommandResult, Job};
 use std::sync::Arc;
 
+use super::cost::{allows_another, pool};
 use super::path::VideoId;
 use super::wire::{self, Video};
 use crate::app::App;
-use crate::http::auth::Writer;
+use crate::http::auth::{Caller, Writer};
 use crate::http::error::{ApiError, ErrorBody, ErrorCode};
 
 /// Queues a failed or canceled video again, with its history. If an earlier attempt may still be paid, that risk is accepted.
@@ -21,12 +23,22 @@ use crate::http::error::{ApiError, ErrorBody, ErrorCode};
     )
 )]
 pub async fn retry(State(app): State<App>, Writer(caller): Writer, VideoId(id): VideoId) -> Result<Response, ApiError> {
+    let job = again(&app, &caller, id).await?;
+    wire::respond(&app, &job).await
+}
+
+/// Queues a failed or canceled job again, to be driven at once.
+///
+/// # Errors
+/// `video_not_found`, `video_not_failed`, `max_cost_exceeded`.
+pub async fn again(app: &App, caller: &Caller, id: JobId) -> Result<Job, ApiError> {
     let Some(job) = app.store.get(caller.project, id).await? else { return Err(ApiError::video_not_found()) };
-    let pool = app.models.pool(&job.record.model);
+    allows_another(app, &job).await?;
+    let pool = pool(app, &job.request);
     match app.store.retry(caller.project, id, Arc::clone(&caller.name), pool).await? {
         CommandResult::Done(job) => {
             app.engine.wake();
-            wire::respond(&app, &job).await
+            Ok(job)
         }
         CommandResult::Refused(job) => {
             let state = job.record.state.name().word();

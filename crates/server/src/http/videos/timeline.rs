@@ -72,7 +72,7 @@ pub struct AttemptBody {
 pub struct ExchangeBody {
     /// For which attempt.
     pub attempt: u16,
-    /// `submit`, `find`, `poll`, `fetch` or `cancel`.
+    /// `submit`, `find`, `poll`, `fetch`, `cancel`, or `callback` for a call of the provider's.
     #[schema(value_type = String)]
     pub call: &'static str,
     /// When it began.

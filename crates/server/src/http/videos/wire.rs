@@ -12,7 +12,7 @@ use longtake_core::failure::{Failure, FailureCode};
 use longtake_core::id::{AccountId, AttemptNo, JobId, ProjectId};
 use longtake_core::provider::ChargedOn;
 use longtake_core::record::{Cancel, ProgressSource};
-use longtake_core::request::VideoRequest;
+use longtake_core::request::{Source, SourceKind, VideoRequest};
 use longtake_core::state::StateName;
 use longtake_core::store::Job;
 use longtake_core::time::Timestamp;
@@ -55,7 +55,7 @@ pub struct Video {
     pub expires_at: Option<i64>,
     /// What the video shall show.
     pub prompt: String,
-    /// Always null: this server makes no remixes.
+    /// The video that it is a remix of.
     pub remixed_from_video_id: Option<String>,
     /// Length asked for, in seconds, as a string.
     pub seconds: String,
@@ -114,7 +114,7 @@ impl Video {
     pub fn of(app: &App, job: &Job) -> Self {
         let record = &job.record;
         let snapshot = record.snapshot(job.output.as_ref());
-        let cost_usd_micros = record.attempt.as_ref().and_then(|attempt| cost_of(app, attempt, job.request.seconds));
+        let cost_usd_micros = record.attempt.as_ref().and_then(|attempt| cost_of(app, attempt, &job.request));
         let (job_id, project, created_at) = (record.job, record.project, record.created_at);
         Self::at(app, &job.request, Moment { job: job_id, project, created_at, snapshot, cost_usd_micros })
     }
@@ -129,7 +129,7 @@ impl Video {
             };
             let model = app.models.get(&job.request.model)?;
             let route = model.routes.iter().find(|route| route.account == account).filter(|_| paid)?;
-            Some(app.models.price(account, &route.model)?.saturating_mul(job.request.seconds.into()))
+            Some(app.price(account, &route.model, &job.request)?.usd_micros)
         });
         let (project, created_at, snapshot) = (job.record.project, job.record.created_at, event.snapshot.clone());
         Self::at(app, &job.request, Moment { job: event.job, project, created_at, snapshot, cost_usd_micros })
@@ -150,7 +150,7 @@ impl Video {
             completed_at: snapshot.finished_at.map(Timestamp::as_secs),
             expires_at: expires_at(app, moment.project, &snapshot).map(Timestamp::as_secs),
             prompt: request.prompt.to_string(),
-            remixed_from_video_id: None,
+            remixed_from_video_id: request.source.as_ref().and_then(remixed_from),
             seconds: request.seconds.to_string(),
             size: request.size.to_string(),
             error: error_of(snapshot.state, snapshot.failure),
@@ -182,6 +182,12 @@ impl Video {
     }
 }
 
+fn remixed_from(source: &Source) -> Option<String> {
+    match source.kind {
+        SourceKind::Remix => Some(source.video.to_string()),
+    }
+}
+
 /// Until when bytes are kept: those of a completed video, or a late result of another finished one.
 fn expires_at(app: &App, project: ProjectId, snapshot: &Snapshot) -> Option<Timestamp> {
     let has_bytes = snapshot.state == StateName::Completed || snapshot.output.is_some();
@@ -207,7 +213,7 @@ fn charges_on_submit(app: &App, account: AccountId) -> bool {
     entry.is_some_and(|entry| entry.provider.profile(account).charged_on == ChargedOn::Submit)
 }
 
-fn cost_of(app: &App, attempt: &Attempt, seconds: u32) -> Option<u64> {
+fn cost_of(app: &App, attempt: &Attempt, request: &VideoRequest) -> Option<u64> {
     let costs = match attempt.state {
         AttemptState::Done => true,
         AttemptState::Accepted | AttemptState::LateAccepted | AttemptState::FailedAtProvider => {
@@ -215,7 +221,7 @@ fn cost_of(app: &App, attempt: &Attempt, seconds: u32) -> Option<u64> {
         }
         AttemptState::Intent | AttemptState::NotAccepted | AttemptState::Unknown | AttemptState::Waived => false,
     };
-    app.models.price(attempt.account, &attempt.model).filter(|_| costs)?.checked_mul(seconds.into())
+    app.price(attempt.account, &attempt.model, request).filter(|_| costs).map(|price| price.usd_micros)
 }
 
 /// Millionths of a dollar as dollars.

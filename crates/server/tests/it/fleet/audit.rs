@@ -1,7 +1,7 @@
 //! The invariants (docs/durability.md), read from the rows, the vendor's books and the files of the videos.
 //!
 //! One function per invariant; each says what it found in words, or nothing. I5 and I11 are about changes, so an
-//! [`Observer`] looks at the rows again and again while things go wrong. Absent: I9, which belongs to webhooks.
+//! [`Observer`] looks at the rows again and again while things go wrong. I9 is of runs with a receiver of webhooks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::db::Db;
 use super::feed::FeedReader;
+use super::hook::Hook;
 use super::until;
 
 type Rows = Vec<Vec<Option<String>>>;
@@ -268,6 +269,40 @@ pub async fn rest(db: &Arc<Db>, held: bool, finds_out: bool, bound: Duration) ->
         return Err(format!("{problem}: {left:?}; executors: {executors:?}"));
     }
     Ok(())
+}
+
+/// How long webhooks may take at rest: a lease, and a retry after a receiver that was down.
+const HOOK_BOUND: Duration = Duration::from_secs(60);
+
+/// I9: one delivery for each event, each ends delivered, under one id, first tries in the order of the events.
+pub async fn i9(db: &Arc<Db>, hook: &Hook) -> Found {
+    let pending = "select count(*) from delivery where state = 1";
+    let delivered = until!("all webhooks are delivered", HOOK_BOUND, db.number(pending).await == Ok(0)).await;
+    if let Err(problem) = delivered {
+        let left =
+            "select job, ver, tries, due_at - now_us(), due_at - begun_at from delivery where state = 1 limit 10";
+        return Err(format!("{problem}: {:?}", db.rows(left).await?));
+    }
+    let (taken, mut wrong) = hook.books();
+    let others = db.number("select count(*) from delivery where state <> 2").await?;
+    if others > 0 {
+        wrong.push(format!("I9: {others} deliveries ended otherwise"));
+    }
+    let rows = db
+        .rows(
+            "select e.job, e.ver, (select count(*) from delivery d where d.job = e.job and d.ver = e.ver) from event e",
+        )
+        .await?;
+    for row in rows {
+        let id = format!("evt_{}_{}", public_id(&text(&row[0])), text(&row[1]));
+        if text(&row[2]) != "1" {
+            wrong.push(format!("I9: {id} has {} deliveries", text(&row[2])));
+        }
+        if !taken.contains_key(&id) {
+            wrong.push(format!("I9: {id} never came"));
+        }
+    }
+    Ok(wrong)
 }
 
 /// How long the feed may lag at rest; longer than a pinned horizon lasts.

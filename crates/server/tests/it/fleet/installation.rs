@@ -93,6 +93,7 @@ impl Installation {
             pool_size: POOL_SIZE,
             artifacts: artifacts.clone(),
             ttl_secs: TTL_SECS,
+            public_url: None,
         };
         let place = |name: String, role| {
             let (database, provider) = (Proxy::start(db.address()), Proxy::start(vendor.address()));

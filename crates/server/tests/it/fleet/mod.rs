@@ -8,6 +8,7 @@ pub mod audit;
 pub mod client;
 pub mod db;
 pub mod feed;
+pub mod hook;
 pub mod installation;
 pub mod node;
 pub mod vendor;
@@ -85,17 +86,21 @@ pub struct Settings {
     pub artifacts: PathBuf,
     /// Silence after which others take over, in seconds.
     pub ttl_secs: u32,
+    /// Where the vendor reaches a node that takes its callbacks.
+    pub public_url: Option<String>,
 }
 
 impl Settings {
     /// A config file for a node that finds the database under this URL.
     pub fn config(&self, database: &str) -> String {
-        let Self { vendor, pool_size, artifacts, ttl_secs } = self;
+        let Self { vendor, pool_size, artifacts, ttl_secs, public_url } = self;
+        let public_url = public_url.as_ref().map_or_else(String::new, |url| format!("public_url = \"{url}\"\n"));
         format!(
-            "artifacts = \"file:{}\"\nadmin_key = \"{ADMIN_KEY}\"\nsecret_key = \"{SECRET_KEY}\"\n\
+            "{public_url}artifacts = \"file:{}\"\nadmin_key = \"{ADMIN_KEY}\"\nsecret_key = \"{SECRET_KEY}\"\n\
              [database]\nurl = \"{database}\"\npool_size = {pool_size}\n\
              [worker]\nttl_secs = {ttl_secs}\nbeat_secs = 1\nmargin_secs = 1\ndrain_timeout_secs = 10\n\
              [server]\nstop_timeout_secs = 2\n\
+             [webhooks]\nallow_networks = [\"127.0.0.0/8\"]\nallow_http = true\nlease_secs = 20\n\
              [sandbox]\nenabled = false\n{vendor}\n",
             artifacts.display(),
         )

@@ -6,6 +6,9 @@ use std::sync::Mutex;
 
 use longtake_testing::sim::{Faults, Ledger, Options, SimulatorProcess};
 
+/// How often the vendor of the class that calls back does so: for longer than anything here is away.
+const CALLBACK_TRIES: u32 = 120;
+
 /// What a provider offers for finding out about a lost submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
@@ -13,7 +16,7 @@ pub enum Class {
     None,
     /// A list that shows prompts.
     Lookup,
-    /// Calls back. Callbacks are not received yet, so this is a vendor with polls alone, on another wire.
+    /// It calls back, again until somebody takes it; nothing else tells of a lost submission.
     Callback,
     /// It honours idempotency keys.
     Idempotent,
@@ -27,12 +30,12 @@ impl Class {
         match self {
             Self::None => "none",
             Self::Lookup => "lookup",
-            Self::Callback => "callback (polls)",
+            Self::Callback => "callback",
             Self::Idempotent => "idempotent",
         }
     }
 
-    /// Whether a lost answer can be found out without a person.
+    /// Whether a lost answer can be found out without a person, whatever became of the submission.
     pub const fn can_find_out(self) -> bool {
         matches!(self, Self::Lookup | Self::Idempotent)
     }
@@ -41,6 +44,7 @@ impl Class {
     pub fn options(self, duration_ms: u32, faults: Faults) -> Options {
         Options {
             duration_ms,
+            callback_tries: if self == Self::Callback { CALLBACK_TRIES } else { 1 },
             idempotency_key: self == Self::Idempotent,
             result_bytes: 200_000,
             faults,
@@ -50,8 +54,10 @@ impl Class {
 
     /// The sections of a config for this vendor at this address; `more` are further lines of the account.
     pub fn config(self, url: &str, settle_ms: u64, more: &str) -> String {
+        // Where it calls back, polls are few, and yet soon enough for a test if a call is lost.
+        let (first, ceiling) = if self == Self::Callback { (3_000, 3_000) } else { (100, 400) };
         let polls = format!(
-            "poll_first_ms = 100\npoll_ceiling_ms = 400\nabsence_settle_ms = {settle_ms}\nverify_deadline_ms = 3000"
+            "poll_first_ms = {first}\npoll_ceiling_ms = {ceiling}\nabsence_settle_ms = {settle_ms}\nverify_deadline_ms = 3000"
         );
         let (provider, base, model, offers) = match self {
             Self::Callback => ("minimax", url.to_owned(), "MiniMax-H3", "lookup = \"none\""),

@@ -95,7 +95,9 @@ impl Cell {
         // Nothing is ever known to be accepted there.
         let never =
             matches!(self.fault, Fault::F10Late) && !self.class.can_find_out() && self.point.is_after_acceptance();
-        !api && !late && !never
+        // Nobody else calls.
+        let silent = self.point.is_of_callbacks() && !matches!(self.class, Class::Callback);
+        !api && !late && !never && !silent
     }
 
     /// Whether a person may be needed: where nobody can find out, and somebody who knew is dead or heard nothing.
@@ -169,6 +171,10 @@ impl Cell {
         if !rules_are_on && !report.violations.is_empty() {
             return Ok(());
         }
+        // A failover may lose what was taken in.
+        for id in stage.held_although_told().await?.iter().filter(|_| self.fault != Fault::F5) {
+            report.violations.push(format!("held although the vendor told of it: {id}"));
+        }
         if self.point == Point::C18 {
             stage.retry_canceled().await?;
         }
@@ -183,6 +189,10 @@ impl Cell {
     }
 
     async fn audit(self, stage: &Stage, report: &mut Report) -> Result<(), String> {
+        if self.fault != Fault::F5 {
+            // A failover may lose events, and what was taken of the others.
+            report.violations.extend(crate::fleet::audit::i9(&stage.db, &stage.hook).await?);
+        }
         let audit = Audit {
             db: &stage.db,
             ledger: stage.vendor.ledger(),

@@ -8,6 +8,7 @@ use longtake_testing::sim::{CreateFault, Faults};
 
 use super::points::Point;
 use super::stage::Stage;
+use crate::fleet::hook::Manner;
 use crate::fleet::until;
 use crate::fleet::vendor::script;
 
@@ -63,6 +64,14 @@ pub enum Fault {
     F10Result,
     /// The store of the videos fails after it has written.
     F11,
+    /// The receiver of webhooks never answers; it does once the victim goes on.
+    F12Hang,
+    /// It sends the sender elsewhere.
+    F12Redirect,
+    /// It answers 500.
+    F12Error,
+    /// Its answer does not end.
+    F12Slow,
     /// An open transaction pins the horizon; the victim is killed.
     F13,
     /// Two executors with one configuration and one data directory; one is killed.
@@ -70,17 +79,16 @@ pub enum Fault {
 }
 
 /// Faults that are not here, and why.
-pub const ABSENT: [(&str, &str); 3] = [
+pub const ABSENT: [(&str, &str); 2] = [
     (
         "F7",
         "an fsync that fails ends PostgreSQL itself (it panics and recovers, which is F4); for SQLite it is layer L4",
     ),
-    ("F12", "webhooks are not sent yet"),
     ("F15", "a power cut is PostgreSQL's own guarantee; for SQLite it is layer L4"),
 ];
 
 impl Fault {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 27] = [
         Self::F1,
         Self::F2,
         Self::F3Lost,
@@ -102,6 +110,10 @@ impl Fault {
         Self::F10Status,
         Self::F10Result,
         Self::F11,
+        Self::F12Hang,
+        Self::F12Redirect,
+        Self::F12Error,
+        Self::F12Slow,
         Self::F13,
         Self::F14,
     ];
@@ -110,6 +122,17 @@ impl Fault {
     pub fn family(self) -> String {
         let name = format!("{self:?}");
         name.chars().take_while(|c| *c == 'F' || c.is_ascii_digit()).collect()
+    }
+
+    /// How the receiver of webhooks behaves until the victim goes on.
+    pub const fn of_receiver(self) -> Manner {
+        match self {
+            Self::F12Hang => Manner::Hangs,
+            Self::F12Redirect => Manner::Redirects,
+            Self::F12Error => Manner::Fails,
+            Self::F12Slow => Manner::Drips,
+            _ => Manner::Takes,
+        }
     }
 
     /// Needs a server of its own.
@@ -180,6 +203,7 @@ impl Fault {
 
     /// Makes it happen at the victim, and lets it be over.
     pub async fn strike(self, stage: &mut Stage) -> Result<(), String> {
+        stage.hook.behave(Manner::Takes);
         match self {
             Self::F2 => stage.until_given_up(FELT_BOUND).await?,
             Self::F3Lost => stage.victim_db.cut_all(),

@@ -2,7 +2,7 @@
 //!
 //! A [`cell::Cell`] freezes a victim at a point, lets something go wrong there, brings everything to rest and audits the
 //! rows, the vendor's books and the files. Every change runs [`subset::CELLS`]; `cargo xtask matrix` runs all of it.
-//! Absent, with the reasons in [`points::ABSENT`] and [`faults::ABSENT`]: what needs callbacks and webhooks.
+//! Absent, with the reasons in [`faults::ABSENT`]: what ends the database itself.
 
 mod cell;
 mod failover;
@@ -44,13 +44,9 @@ fn judge(reports: &[Report]) {
     for report in reports {
         println!("{}", report.row());
     }
-    for (point, why) in points::ABSENT {
-        println!("{point:34} absent: {why}");
-    }
     for (fault, why) in faults::ABSENT {
         println!("{fault:34} absent: {why}");
     }
-    println!("{:34} partly absent: tokens of callbacks are not used yet, the class polls", "class callback");
     let broken: Vec<&Report> = reports.iter().filter(|report| !report.violations.is_empty()).collect();
     let sum = |count: fn(&Report) -> usize| reports.iter().map(count).sum::<usize>();
     println!(
@@ -107,12 +103,21 @@ fn the_subset_has_each_point_each_fault_and_each_class() {
     );
 }
 
+/// Runs of a cell without a rule, until one breaks: what the rule guards against is a race, which a run may win (without R5
+/// the successor may be finding out already when the victim's word comes).
+const RUNS_WITHOUT: usize = 4;
+
 /// With a rule off the same cell must break, or the matrix is blind. That it holds with the rule on, the subset shows.
 async fn is_noticed(rule: &str, cell: Cell) {
     assert!(subset::CELLS.contains(&cell), "the subset shows that it holds with every rule on");
-    let report = cell.run(rule).await;
-    println!("{rule} off: {}\n    {:?}", report.row(), report.violations);
-    assert!(!report.violations.is_empty(), "{} does not notice that {rule} is off", cell.name());
+    for _ in 0..RUNS_WITHOUT {
+        let report = cell.run(rule).await;
+        println!("{rule} off: {}\n    {:?}", report.row(), report.violations);
+        if !report.violations.is_empty() {
+            return;
+        }
+    }
+    panic!("{} does not notice that {rule} is off", cell.name());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,6 +128,11 @@ async fn ablation_of_r1_is_noticed_by_processes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ablation_of_r4_is_noticed_by_processes() {
     is_noticed("R4", Cell::new(Point::C6, Fault::F1, Class::None)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ablation_of_r6_is_noticed_by_processes() {
+    is_noticed("R6", Cell::new(Point::C7, Fault::F1, Class::Callback)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

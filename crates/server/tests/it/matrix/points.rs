@@ -30,24 +30,21 @@ pub enum Point {
     C7,
     C8,
     C9,
+    C10Before,
+    C10After,
     C11,
     C12,
     C13,
     C14,
+    C15,
+    C16,
     C17,
     C18,
     C19,
 }
 
-/// Points that this version does not have, and why.
-pub const ABSENT: [(&str, &str); 3] = [
-    ("C10", "provider callbacks are not received yet"),
-    ("C15", "webhooks are not sent yet"),
-    ("C16", "webhooks are not sent yet"),
-];
-
 impl Point {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::C1,
         Self::C2,
         Self::C3,
@@ -58,10 +55,14 @@ impl Point {
         Self::C7,
         Self::C8,
         Self::C9,
+        Self::C10Before,
+        Self::C10After,
         Self::C11,
         Self::C12,
         Self::C13,
         Self::C14,
+        Self::C15,
+        Self::C16,
         Self::C17,
         Self::C18,
         Self::C19,
@@ -79,31 +80,52 @@ impl Point {
             // A cancel and a retry meet a submission that was answered and not recorded.
             Self::C7 | Self::C18 => "C7",
             Self::C8 => "C8",
+            Self::C10Before => "C10.before",
+            Self::C10After => "C10.after",
             Self::C11 => "C11",
             Self::C12 => "C12",
             Self::C13 => "C13",
             Self::C14 => "C14",
+            Self::C15 => "C15",
+            Self::C16 => "C16",
             Self::C17 => "C17",
             Self::C6 | Self::C9 | Self::C19 => return None,
         })
     }
 
-    /// Whether the node that takes creates is hit, and not one that drives.
+    /// Whether the node that takes creates, or callbacks, is hit, and not one that drives.
     pub const fn is_of_api(self) -> bool {
-        matches!(self, Self::C1 | Self::C2)
+        matches!(self, Self::C1 | Self::C2) || self.is_of_callbacks()
+    }
+
+    /// Whether a callback is taken in there.
+    pub const fn is_of_callbacks(self) -> bool {
+        matches!(self, Self::C10Before | Self::C10After)
     }
 
     /// A kill here leaves a submission whose outcome only the provider knows.
     pub const fn leaves_doubt(self) -> bool {
         matches!(
             self,
-            Self::C4Before | Self::C4After | Self::C5 | Self::C6 | Self::C7 | Self::C8 | Self::C18 | Self::C19
+            Self::C4Before
+                | Self::C4After
+                | Self::C5
+                | Self::C6
+                | Self::C7
+                | Self::C8
+                | Self::C15
+                | Self::C16
+                | Self::C18
+                | Self::C19
         )
     }
 
     /// Reached only by a video that the vendor is known to have accepted.
     pub const fn is_after_acceptance(self) -> bool {
-        matches!(self, Self::C9 | Self::C11 | Self::C12 | Self::C13 | Self::C14 | Self::C17)
+        matches!(
+            self,
+            Self::C9 | Self::C10Before | Self::C10After | Self::C11 | Self::C12 | Self::C13 | Self::C14 | Self::C17
+        )
     }
 
     /// How long the vendor works on a video.
@@ -133,6 +155,12 @@ impl Point {
                 stage.start_victim(&environment).await?;
                 // First in line, so that a create comes by.
                 stage.client.add(stage.victim.url());
+                stage.create_all();
+            }
+            Self::C10Before | Self::C10After => {
+                stage.start_others().await?;
+                stage.start_victim(&environment).await?;
+                stage.call_victim_back();
                 stage.create_all();
             }
             Self::C17 => {

@@ -15,8 +15,9 @@ use crate::fleet::audit::{Acknowledged, Observer};
 use crate::fleet::client::Client;
 use crate::fleet::db::Db;
 use crate::fleet::feed::FeedReader;
+use crate::fleet::hook::Hook;
 use crate::fleet::node::Node;
-use crate::fleet::vendor::SimVendor;
+use crate::fleet::vendor::{Class, SimVendor};
 use crate::fleet::{Settings, folder, until};
 
 /// Silence after which others take over, in seconds: short, so that recovery is.
@@ -39,6 +40,8 @@ pub struct Stage {
     pub victim_db: Proxy,
     pub others_db: Proxy,
     pub victim_provider: Proxy,
+    /// The way of the vendor's calls to the node that takes them in.
+    callbacks: Proxy,
     /// Takes the creates, and is not hit.
     _api: Node,
     /// A worker, or the API node that is hit.
@@ -48,6 +51,8 @@ pub struct Stage {
     /// The worker that goes on.
     pub other: Node,
     pub client: Client,
+    /// Is told of every event.
+    pub hook: Hook,
     pub feed: FeedReader,
     pub observer: Observer,
     pub settings: Settings,
@@ -68,6 +73,8 @@ impl Stage {
         let vendor = SimVendor::start(&dir, cell.class.options(cell.point.duration_ms(), faults));
         let (victim_db, others_db) = (Proxy::start(db.address()), Proxy::start(db.address()));
         let victim_provider = Proxy::start(vendor.address());
+        // Nobody takes callbacks in before the first node serves.
+        let (calls_back, callbacks) = (cell.class == Class::Callback, Proxy::start(vendor.address()));
         let pool_size = if cell.fault == Fault::F4Pool { 2 } else { 6 };
         let lines = cell.fault.account_lines();
         let settings = |url: &str| Settings {
@@ -75,6 +82,7 @@ impl Stage {
             pool_size,
             artifacts: artifacts.clone(),
             ttl_secs: TTL_SECS,
+            public_url: calls_back.then(|| callbacks.url()),
         };
         let others = settings(vendor.url()).config(&db.url_through(others_db.address()));
         let victims = settings(&victim_provider.url()).config(&db.url_through(victim_db.address()));
@@ -84,7 +92,10 @@ impl Stage {
         let other = if cell.fault == Fault::F14 { other.with_data_of(&victim) } else { other };
         let mut api = Node::new(&dir, "api", "api", &others);
         api.start(&[("LONGTAKE_ABLATION", rules_off)]).await?;
+        callbacks.set_target(api.address());
         let client = Client::new(vec![api.url()]);
+        let hook = Hook::start(cell.fault.of_receiver()).await;
+        hook.subscribe(&client).await?;
         let feed = FeedReader::start(&client).await;
         let observer = Observer::start(&db);
         Ok(Self {
@@ -101,10 +112,12 @@ impl Stage {
             victim_db,
             others_db,
             victim_provider,
+            callbacks,
             _api: api,
             victim,
             other,
             client,
+            hook,
             feed,
             observer,
         })
@@ -243,6 +256,26 @@ impl Stage {
             }
         }
         Ok(())
+    }
+
+    /// Callbacks go to the victim from now on.
+    pub fn call_victim_back(&self) {
+        self.callbacks.set_target(self.victim.address());
+        self.callbacks.cut_all();
+    }
+
+    /// Held videos that the vendor has told of, and told again until somebody took it.
+    pub async fn held_although_told(&self) -> Result<Vec<String>, String> {
+        if self.cell.class != Class::Callback {
+            return Ok(Vec::new());
+        }
+        let rows = self.db.rows("select id from job where state = 27").await?;
+        let held: Vec<String> =
+            rows.iter().filter_map(|row| row[0].as_deref().map(crate::fleet::audit::public_id)).collect();
+        let keys = self.acknowledged.ids.iter().filter(|(_, id)| held.contains(id));
+        let books = self.vendor.ledger().jobs();
+        let told = keys.filter(|(key, _)| books.iter().any(|entry| entry.prompt == prompt(key)));
+        Ok(told.map(|(_, id)| id.clone()).collect())
     }
 
     /// Does what a person does with a held video: looks into the provider's books.
