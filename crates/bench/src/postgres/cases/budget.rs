@@ -1,5 +1,5 @@
 //! Gates 2 and 3: what a job that completes writes, what a poll that changes nothing writes, and how many updates of
-//! `job` stay on their page. There is no webhook yet; its rows will come on top.
+//! `job` stay on their page. No webhook is asked for; its rows come on top.
 
 use std::path::Path;
 use std::time::Duration;
