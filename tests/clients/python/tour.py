@@ -11,7 +11,6 @@ import os
 import struct
 import sys
 import time
-import traceback
 import uuid
 import warnings
 import zlib
@@ -19,6 +18,8 @@ from typing import Any, Callable
 
 import openai
 from openai.types import Video
+
+from checks import check, counted, equal, truth
 
 # The SDK marks its Videos surface as deprecated, since OpenAI closed its own service.
 warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -35,32 +36,7 @@ PAGE_LIMIT = 2
 LIST_BOUND = 200
 
 client = openai.OpenAI(timeout=60.0)
-passed = 0
-failed = 0
 videos: list[str] = []
-
-
-def check(name: str, body: Callable[[], None]) -> None:
-    global passed, failed
-    try:
-        body()
-    except Exception:
-        failed += 1
-        print(f"not ok - {name}", flush=True)
-        traceback.print_exc()
-    else:
-        passed += 1
-        print(f"ok - {name}", flush=True)
-
-
-def equal(actual: object, expected: object, what: str) -> None:
-    if actual != expected:
-        raise AssertionError(f"{what}: expected {expected!r}, got {actual!r}")
-
-
-def truth(condition: object, what: str) -> None:
-    if not condition:
-        raise AssertionError(what)
 
 
 def png(width: int, height: int) -> bytes:
@@ -317,8 +293,7 @@ def main() -> int:
         check("a file sent ahead", file_sent_ahead)
         check("409 for an unfinished video, then cancel", unfinished_is_not_deleted)
     check("delete", delete)
-    print(f"{passed} passed, {failed} failed", flush=True)
-    return 1 if failed else 0
+    return counted()
 
 
 sys.exit(main())

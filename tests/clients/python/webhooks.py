@@ -11,13 +11,14 @@ import os
 import sys
 import threading
 import time
-import traceback
 import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Callable
+from typing import Any
 
 import openai
 from standardwebhooks import Webhook, WebhookVerificationError
+
+from checks import check, counted, equal, truth
 
 # The SDK marks its Videos surface as deprecated, since OpenAI closed its own service.
 warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -29,8 +30,6 @@ PROMPT = "a paper boat in the rain [sandbox duration=1s]"
 TIMEOUT_SECONDS = 120.0
 
 client = openai.OpenAI(timeout=60.0)
-passed = 0
-failed = 0
 
 
 class Receiver(BaseHTTPRequestHandler):
@@ -68,29 +67,6 @@ def received(path: str, count: int, kind: str) -> list[tuple[dict[str, str], byt
             left = deadline - time.monotonic()
             truth(left > 0, f"{len(found)} of {count} requests with {kind} came to {path}")
             Receiver.arrived.wait(left)
-
-
-def check(name: str, body: Callable[[], None]) -> None:
-    global passed, failed
-    try:
-        body()
-    except Exception:
-        failed += 1
-        print(f"not ok - {name}", flush=True)
-        traceback.print_exc()
-    else:
-        passed += 1
-        print(f"ok - {name}", flush=True)
-
-
-def equal(actual: object, expected: object, what: str) -> None:
-    if actual != expected:
-        raise AssertionError(f"{what}: expected {expected!r}, got {actual!r}")
-
-
-def truth(condition: object, what: str) -> None:
-    if not condition:
-        raise AssertionError(what)
 
 
 def verify(headers: dict[str, str], body: bytes, secret: str) -> Any:
@@ -208,8 +184,7 @@ def main() -> int:
     check("webhooks.rotate_secret", a_rotation)
     check("redeliver and replay", once_more)
     check("webhooks.delete", an_end)
-    print(f"{passed} passed, {failed} failed", flush=True)
-    return 1 if failed else 0
+    return counted()
 
 
 sys.exit(main())
