@@ -140,7 +140,7 @@ pub fn apply(record: &Record, input: Input, now: Timestamp) -> Result<Transition
             Ok(done)
         }
         (JobState::Storing { .. }, Input::SourceGone(failure)) => {
-            Ok(change.attempt(AttemptState::FailedAtProvider).failed(failure)) // T16
+            Ok(change.attempt(AttemptState::FailedAtProvider).because(&failure).failed(failure)) // T16
         }
         (state, Input::Canceled(outcome)) if may_cancel(state) && record.cancel_pending() => {
             Ok(change.canceled(outcome)) // T17
@@ -172,6 +172,11 @@ fn absent() -> Rejection {
     }
 }
 
+/// Why an attempt that the provider finished gave nothing: kept with it, since it may have been paid all the same.
+const fn unusable(failure: Failure) -> Rejection {
+    Rejection { failure, retry: Retry::Never, retry_after: None }
+}
+
 /// A change under way: the record being rewritten.
 struct Change {
     record: Record,
@@ -183,6 +188,13 @@ impl Change {
         if let Some(attempt) = &mut self.record.attempt {
             attempt.state = state;
             attempt.resolved_at = attempt.resolved_at.or(Some(self.now));
+        }
+        self
+    }
+
+    fn because(mut self, failure: &Failure) -> Self {
+        if let Some(attempt) = &mut self.record.attempt {
+            attempt.rejection = Some(Box::new(unusable(failure.clone())));
         }
         self
     }
@@ -407,6 +419,8 @@ pub enum LateInput {
     Stored(Vec<Artifact>),
     /// T21: it ended there without a result.
     Ended,
+    /// T21: the provider was done, and its bytes cannot be had.
+    SourceGone(Failure),
     /// T21: the provider provably never had it (rule R7).
     Absent,
     /// T21: the watch limit passed. If the provider has it, it becomes an orphan.
@@ -454,6 +468,10 @@ pub fn apply_late(
             AttemptState::Done
         }
         LateInput::Ended if attempt.state == AttemptState::LateAccepted => AttemptState::FailedAtProvider,
+        LateInput::SourceGone(failure) if attempt.state == AttemptState::LateAccepted => {
+            late.attempt.rejection = Some(Box::new(unusable(failure)));
+            AttemptState::FailedAtProvider
+        }
         LateInput::Absent if unresolved => AttemptState::NotAccepted,
         LateInput::LimitPassed if unresolved || attempt.state == AttemptState::LateAccepted => {
             late.orphan = attempt.state == AttemptState::LateAccepted;

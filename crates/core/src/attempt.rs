@@ -186,13 +186,20 @@ pub struct Attempt {
     /// When the store learned from the sender itself that its request ended: it writes no more bytes of it (rule R7).
     /// An unknown outcome alone does not say so: a successor writes that too, and the sender may send yet.
     pub request_ended_at: Option<Timestamp>,
-    /// Why it was not accepted. In a box: few attempts have one, and a hundred thousand may wait in memory.
+    /// Why it was not accepted, or why the bytes of its result could not be had. In a box: few attempts have one, and a
+    /// hundred thousand may wait in memory.
     pub rejection: Option<Box<Rejection>>,
     /// What was decided while nobody knew.
     pub decision: Option<Decision>,
 }
 
 impl Attempt {
+    /// The provider made the result, and its bytes could not be had: nobody says that this is not charged.
+    pub fn is_lost_result(&self) -> bool {
+        let unavailable = |rejection: &Rejection| rejection.failure.code == FailureCode::ArtifactUnavailable;
+        self.state == AttemptState::FailedAtProvider && self.rejection.as_deref().is_some_and(unavailable)
+    }
+
     /// Who may send it: that execution alone.
     pub const fn sender(&self) -> Sender {
         Sender { executor: self.executor, nonce: self.nonce }

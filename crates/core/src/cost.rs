@@ -3,7 +3,7 @@
 //! Prices are those of the catalogue, in millionths of a dollar, and compared exactly. What cannot be bounded, because a
 //! price is unknown, does not fit. Absent: budgets over several jobs, and what a provider really billed.
 
-use crate::attempt::AttemptState;
+use crate::attempt::{Attempt, AttemptState};
 use crate::failure::{Failure, FailureCode};
 use crate::provider::ChargedOn;
 use crate::record::Record;
@@ -13,6 +13,8 @@ use crate::record::Record;
 pub struct Made {
     /// What is known of it.
     pub state: AttemptState,
+    /// It ended without bytes, but the provider had been done with it.
+    pub lost_result: bool,
     /// When its provider charges.
     pub charged_on: ChargedOn,
     /// Its price, in millionths of a dollar; `None` where unknown.
@@ -20,11 +22,16 @@ pub struct Made {
 }
 
 impl Made {
+    /// An attempt of a provider that charges then, at this price.
+    pub fn of(attempt: &Attempt, charged_on: ChargedOn, price: Option<u64>) -> Self {
+        Self { state: attempt.state, lost_result: attempt.is_lost_result(), charged_on, price }
+    }
+
     /// Whether it has cost its price, or may yet: everything but what provably costs nothing.
     pub const fn may_cost(&self) -> bool {
         match self.state {
             AttemptState::NotAccepted => false,
-            AttemptState::FailedAtProvider => matches!(self.charged_on, ChargedOn::Submit),
+            AttemptState::FailedAtProvider => self.lost_result || matches!(self.charged_on, ChargedOn::Submit),
             AttemptState::Intent
             | AttemptState::Accepted
             | AttemptState::Unknown
@@ -88,7 +95,10 @@ fn why_queued(record: &Record) -> (FailureCode, &str) {
     };
     match (last.state, last.rejection.as_deref()) {
         (AttemptState::NotAccepted, Some(rejection)) => (rejection.failure.code, &rejection.failure.message),
-        (AttemptState::FailedAtProvider, _) => (FailureCode::ProviderError, "the last attempt failed at the provider"),
+        (AttemptState::FailedAtProvider, Some(lost)) => (lost.failure.code, &lost.failure.message),
+        (AttemptState::FailedAtProvider, None) => {
+            (FailureCode::ProviderError, "the last attempt failed at the provider")
+        }
         _ => (FailureCode::SubmissionInDoubt, "an earlier attempt may still be paid"),
     }
 }
@@ -98,7 +108,7 @@ mod tests {
     use super::*;
 
     fn made(state: AttemptState, charged_on: ChargedOn, price: Option<u64>) -> Made {
-        Made { state, charged_on, price }
+        Made { state, lost_result: false, charged_on, price }
     }
 
     #[test]
@@ -109,6 +119,8 @@ mod tests {
             assert_eq!(on_submit, state != AttemptState::NotAccepted, "{state:?}");
             assert_eq!(on_success, on_submit && state != AttemptState::FailedAtProvider, "{state:?}");
         }
+        let gone = made(AttemptState::FailedAtProvider, ChargedOn::Success, None);
+        assert!(Made { lost_result: true, ..gone }.may_cost(), "the provider had succeeded");
     }
 
     #[test]

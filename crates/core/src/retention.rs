@@ -128,6 +128,8 @@ pub struct Expired {
     /// Objects that no row refers to any more, outputs and input images, as far as this call removed their rows; each
     /// once. For removal; the sweep finds what a crash in between leaves.
     pub artifacts: Vec<ArtifactKey>,
+    /// Webhook endpoints that their clients removed, and of which no delivery was left.
+    pub endpoints: u64,
     /// There is more to look at now.
     pub more: bool,
 }

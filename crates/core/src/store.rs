@@ -524,8 +524,11 @@ pub trait Store: WebhookStore {
     /// live job or any that is watched and not yet known: what nobody looks
     /// into is compared with nothing, and two such jobs would keep each other for ever.
     ///
-    /// A removed job takes its request, attempts, events, artifacts, exchanges, orphans and idempotency keys along.
-    /// Feeds say `CursorExpired` to readers that stood before an event that was removed.
+    /// A removed job takes its request, attempts, events, artifacts, exchanges, orphans, idempotency keys and webhook
+    /// deliveries along. Feeds say `CursorExpired` to readers that stood before an event that was removed.
+    ///
+    /// The call that comes to the end of the walk removes up to `limit` webhook endpoints, too: those that their clients
+    /// removed, once no delivery of theirs is left.
     async fn expire(&self, policy: &Retention, limit: usize) -> Result<Expired, StoreError>;
 
     /// Numbers for accounts by (name, provider); a new name gets a new number.

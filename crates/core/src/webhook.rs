@@ -374,8 +374,8 @@ impl Delivery {
         (self.state, self.due_at, self.begun_at) = (DeliveryState::Pending, now, now);
     }
 
-    /// After a try. `jitter` is 0 to 255. What another try has delivered meanwhile stays delivered.
-    pub fn note(&mut self, answer: Answer, now: Timestamp, jitter: u8) {
+    /// After a try that began then. `jitter` is 0 to 255. What another try has delivered meanwhile stays delivered.
+    pub fn note(&mut self, answer: Answer, tried_at: Timestamp, now: Timestamp, jitter: u8) {
         self.tries = self.tries.saturating_add(1);
         if self.state != DeliveryState::Pending && answer != Answer::Taken {
             return;
@@ -385,7 +385,7 @@ impl Delivery {
             Answer::Gone => (DeliveryState::Disabled, Timestamp::NEVER),
             Answer::Lost => (DeliveryState::Exhausted, Timestamp::NEVER),
             Answer::Failed { retry_after } => {
-                let due_at = now + self.wait(now, retry_after, jitter);
+                let due_at = now + self.wait(tried_at, retry_after, jitter);
                 if due_at.since(self.begun_at) > Self::LIFE {
                     (DeliveryState::Exhausted, Timestamp::NEVER)
                 } else {
@@ -395,13 +395,14 @@ impl Delivery {
         };
     }
 
-    /// By how many tries there were, and by how long it has been tried where it was ordered again after many.
-    fn wait(&self, now: Timestamp, retry_after: Option<Duration>, jitter: u8) -> Duration {
+    /// By how many tries there were, and by how long it has been tried where it was ordered again after many: how long the
+    /// newest try itself took does not count, or a slow first one would pass for a second.
+    fn wait(&self, tried_at: Timestamp, retry_after: Option<Duration>, jitter: u8) -> Duration {
         let ends = Self::WAITS.iter().scan(Duration::ZERO, |end, wait| {
             *end += *wait;
             Some(*end)
         });
-        let tried_for = now.since(self.begun_at);
+        let tried_for = tried_at.since(self.begun_at);
         let by_time = ends.take_while(|end| *end <= tried_for).count();
         let place = usize::try_from(self.tries.saturating_sub(1)).unwrap_or(usize::MAX).min(by_time);
         let wait = Self::WAITS.get(place).copied().unwrap_or(Self::LAST_WAIT);
@@ -501,13 +502,22 @@ impl Room {
     }
 }
 
-/// A page of an endpoint's deliveries, newest first.
+/// A page of deliveries, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryPage {
     /// Each with its newest tries, oldest first.
     pub deliveries: Vec<(Delivery, Vec<Try>)>,
     /// There is more behind the last.
     pub has_more: bool,
+}
+
+/// A page of the deliveries of one job's events, whoever is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobDeliveries {
+    /// The deliveries.
+    pub page: DeliveryPage,
+    /// The endpoint that stands for the job's own `webhook_url`; what is not for it is for one that a client made.
+    pub own: Option<EndpointId>,
 }
 
 /// A piece of a replay.

@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use crate::id::{DeliveryId, EndpointId, JobId, ProjectId};
 use crate::store::StoreError;
 use crate::time::Timestamp;
-use crate::webhook::{Delivery, DeliveryPage, Due, Endpoint, EndpointChange, NewEndpoint, Replayed, Room, Tried};
+use crate::webhook::{
+    Delivery, DeliveryPage, Due, Endpoint, EndpointChange, JobDeliveries, NewEndpoint, Replayed, Room, Tried,
+};
 
 /// Rows of webhooks.
 #[async_trait]
@@ -66,6 +68,25 @@ pub trait WebhookStore: Send + Sync {
         &self,
         project: ProjectId,
         endpoint: EndpointId,
+        delivery: DeliveryId,
+    ) -> Result<Option<Delivery>, StoreError>;
+
+    /// Deliveries of a job's events, newest first, behind one of them: to whatever endpoint, removed ones and the job's own
+    /// among them. `None` where the project has no such job that is visible.
+    async fn job_deliveries(
+        &self,
+        project: ProjectId,
+        job: JobId,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Option<JobDeliveries>, StoreError>;
+
+    /// Makes one of them due again ([`Delivery::again`]), whatever became of it. `None` where the project has no such job
+    /// that is visible, or the job no such delivery. What is for an endpoint that is not enabled ends once more.
+    async fn redeliver_of_job(
+        &self,
+        project: ProjectId,
+        job: JobId,
         delivery: DeliveryId,
     ) -> Result<Option<Delivery>, StoreError>;
 

@@ -84,7 +84,8 @@ impl Engine {
                 if woken {
                     wake.notify_one();
                 }
-                if !events.is_empty() {
+                // Without events it is another process's hint: who creates jobs there need not send webhooks.
+                if woken || !events.is_empty() {
                     news.notify_one();
                 }
             }));

@@ -36,6 +36,8 @@ pub struct Removed {
     pub events: u64,
     /// Objects.
     pub artifacts: u64,
+    /// Webhook endpoints that their clients had removed.
+    pub endpoints: u64,
     /// The round ended before it was through.
     pub more: bool,
 }
@@ -75,18 +77,19 @@ pub async fn expire(parts: &Parts, metrics: &EngineMetrics) -> Removed {
         };
         removed.jobs += expired.jobs;
         removed.events += expired.events;
+        removed.endpoints += expired.endpoints;
         removed.artifacts += remove_objects(parts, metrics, &expired.artifacts).await;
         removed.more = expired.more;
         if !expired.more {
             break;
         }
     }
-    let Removed { jobs, events, artifacts, more } = removed;
+    let Removed { jobs, events, artifacts, endpoints, more } = removed;
     add(&metrics.retention_jobs, jobs);
     add(&metrics.retention_events, events);
     add(&metrics.retention_artifacts, artifacts);
-    if jobs + events + artifacts > 0 {
-        tracing::info!(jobs, events, artifacts, more, "removed what is kept no longer");
+    if jobs + events + artifacts + endpoints > 0 {
+        tracing::info!(jobs, events, artifacts, endpoints, more, "removed what is kept no longer");
     }
     removed
 }

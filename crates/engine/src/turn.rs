@@ -61,7 +61,7 @@ pub fn spent_of(parts: &Parts, request: &VideoRequest, attempts: &[Attempt]) -> 
         // Of an account that is gone the worst is assumed.
         let charged_on = entry.map_or(ChargedOn::Submit, |entry| entry.provider.profile(attempt.account).charged_on);
         let price = parts.price(attempt.account, &attempt.model, request).map(|price| price.usd_micros);
-        Made { state: attempt.state, charged_on, price }
+        Made::of(attempt, charged_on, price)
     }))
 }
 

@@ -99,7 +99,7 @@ async fn follow(context: &Context, mut task: Task, attempt: &Attempt, profile: &
                     }
                 }
                 Copied::Later(retry_after) => later(task, profile, retry_after),
-                Copied::Never(_) => settle_late(context, task, LateInput::Ended).await,
+                Copied::Never(failure) => settle_late(context, task, LateInput::SourceGone(failure)).await,
             }
         }
     }

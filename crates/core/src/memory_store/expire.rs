@@ -45,6 +45,11 @@ impl Content {
         let named = self.referenced(&gone);
         expired.artifacts = gone.into_iter().zip(named).filter(|(_, named)| !named).map(|(key, _)| key).collect();
         expired.more = left == 0;
+        if !expired.more {
+            let endpoints = self.webhooks.forget_endpoints(limit);
+            expired.endpoints = u64::try_from(endpoints).unwrap_or(u64::MAX);
+            expired.more = endpoints == limit;
+        }
         expired
     }
 

@@ -11,8 +11,8 @@ use crate::id::{DeliveryId, EndpointId, JobId, ProjectId};
 use crate::store::StoreError;
 use crate::time::Timestamp;
 use crate::webhook::{
-    Delivery, DeliveryPage, DeliveryState, Due, Endpoint, EndpointChange, EndpointStatus, EventTypes, NewEndpoint,
-    Replayed, Room, Tried, Try,
+    Delivery, DeliveryPage, DeliveryState, Due, Endpoint, EndpointChange, EndpointStatus, EventTypes, JobDeliveries,
+    NewEndpoint, Replayed, Room, Tried, Try,
 };
 use crate::webhook_store::WebhookStore;
 
@@ -85,6 +85,37 @@ impl Webhooks {
             endpoint.project == project && endpoint.url.is_some() && endpoint.status != EndpointStatus::Deleted
         };
         self.endpoints.get(&endpoint).filter(shown)
+    }
+
+    /// The newest of these, with their tries, behind one of them.
+    fn page(&self, of: impl Fn(&Delivery) -> bool, after: Option<DeliveryId>, limit: usize) -> DeliveryPage {
+        let rows = self.deliveries.values().rev().filter(|row| of(row) && after.is_none_or(|after| row.id < after));
+        let mut deliveries: Vec<_> = rows
+            .take(limit.saturating_add(1))
+            .map(|row| (row.clone(), self.tries.get(&row.id).cloned().unwrap_or_default()))
+            .collect();
+        let has_more = deliveries.len() > limit;
+        deliveries.truncate(limit);
+        DeliveryPage { deliveries, has_more }
+    }
+
+    fn again(&mut self, delivery: &Delivery, now: Timestamp) -> Delivery {
+        let mut again = delivery.clone();
+        again.again(now);
+        self.put(again.clone());
+        again
+    }
+
+    /// Removes endpoints that their clients removed and of which no delivery is left. How many.
+    pub fn forget_endpoints(&mut self, limit: usize) -> usize {
+        let told: BTreeSet<EndpointId> = self.deliveries.values().map(|delivery| delivery.endpoint).collect();
+        let over = |endpoint: &&Endpoint| endpoint.status == EndpointStatus::Deleted && !told.contains(&endpoint.id);
+        let gone: Vec<EndpointId> =
+            self.endpoints.values().filter(over).map(|endpoint| endpoint.id).take(limit).collect();
+        for endpoint in &gone {
+            self.endpoints.remove(endpoint);
+        }
+        gone.len()
     }
 
     /// With the job.
@@ -205,7 +236,7 @@ impl Content {
     fn finish_delivery(&mut self, tried: Tried, now: Timestamp) {
         let Tried { delivery: id, answer, log, jitter } = tried;
         let Some(mut delivery) = self.webhooks.deliveries.get(&id).cloned() else { return };
-        delivery.note(answer, now, jitter);
+        delivery.note(answer, log.at, now, jitter);
         let endpoint = delivery.endpoint;
         self.webhooks.put(delivery);
         let tries = self.webhooks.tries.entry(id).or_default();
@@ -224,15 +255,31 @@ impl Content {
         limit: usize,
     ) -> Option<DeliveryPage> {
         self.webhooks.own(project, endpoint)?;
-        let rows = self.webhooks.deliveries.values().rev();
-        let rows = rows.filter(|row| row.endpoint == endpoint && after.is_none_or(|after| row.id < after));
-        let mut deliveries: Vec<_> = rows
-            .take(limit + 1)
-            .map(|row| (row.clone(), self.webhooks.tries.get(&row.id).cloned().unwrap_or_default()))
-            .collect();
-        let has_more = deliveries.len() > limit;
-        deliveries.truncate(limit);
-        Some(DeliveryPage { deliveries, has_more })
+        Some(self.webhooks.page(|row| row.endpoint == endpoint, after, limit))
+    }
+
+    fn job_deliveries(
+        &self,
+        project: ProjectId,
+        job: JobId,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Option<JobDeliveries> {
+        self.visible(project, job)?;
+        let own = self.jobs.get(&job)?.request.webhook.as_ref().map(|webhook| webhook.endpoint);
+        Some(JobDeliveries { page: self.webhooks.page(|row| row.job == job, after, limit), own })
+    }
+
+    fn redeliver_of_job(
+        &mut self,
+        project: ProjectId,
+        job: JobId,
+        delivery: DeliveryId,
+        now: Timestamp,
+    ) -> Option<Delivery> {
+        self.visible(project, job)?;
+        let delivery = self.webhooks.deliveries.get(&delivery).filter(|row| row.job == job)?.clone();
+        Some(self.webhooks.again(&delivery, now))
     }
 
     fn redeliver(
@@ -243,10 +290,8 @@ impl Content {
         now: Timestamp,
     ) -> Option<Delivery> {
         self.webhooks.own(project, endpoint)?;
-        let mut delivery = self.webhooks.deliveries.get(&delivery).filter(|row| row.endpoint == endpoint)?.clone();
-        delivery.again(now);
-        self.webhooks.put(delivery.clone());
-        Some(delivery)
+        let delivery = self.webhooks.deliveries.get(&delivery).filter(|row| row.endpoint == endpoint)?.clone();
+        Some(self.webhooks.again(&delivery, now))
     }
 
     fn replay(
@@ -274,9 +319,8 @@ impl Content {
         let Some(event) = self.event(job, ver).filter(|event| types.has(event.kind)).cloned() else { return false };
         self.webhooks.add_delivery(endpoint, &event);
         let id = self.webhooks.by_event.get(&(job, ver, endpoint)).copied();
-        if let Some(mut delivery) = id.and_then(|id| self.webhooks.deliveries.get(&id).cloned()) {
-            delivery.again(now);
-            self.webhooks.put(delivery);
+        if let Some(delivery) = id.and_then(|id| self.webhooks.deliveries.get(&id).cloned()) {
+            self.webhooks.again(&delivery, now);
         }
         true
     }
@@ -344,6 +388,25 @@ impl WebhookStore for MemoryStore {
         delivery: DeliveryId,
     ) -> Result<Option<Delivery>, StoreError> {
         Ok(self.commit(|content, now| content.redeliver(project, endpoint, delivery, now)))
+    }
+
+    async fn job_deliveries(
+        &self,
+        project: ProjectId,
+        job: JobId,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Option<JobDeliveries>, StoreError> {
+        Ok(self.content().job_deliveries(project, job, after, limit))
+    }
+
+    async fn redeliver_of_job(
+        &self,
+        project: ProjectId,
+        job: JobId,
+        delivery: DeliveryId,
+    ) -> Result<Option<Delivery>, StoreError> {
+        Ok(self.commit(|content, now| content.redeliver_of_job(project, job, delivery, now)))
     }
 
     async fn replay(

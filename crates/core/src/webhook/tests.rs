@@ -17,7 +17,7 @@ const FAILED: Answer = Answer::Failed { retry_after: None };
 fn is_tried_by_the_schedule_and_then_no_more() {
     let (mut delivery, mut now, mut waits) = (delivery(), at(0), Vec::new());
     loop {
-        delivery.note(FAILED, now, 0);
+        delivery.note(FAILED, now, now, 0);
         if delivery.state != DeliveryState::Pending {
             break;
         }
@@ -36,27 +36,45 @@ fn what_is_ordered_again_begins_its_schedule_anew() {
     let mut waits = Vec::new();
     for _ in 0..3 {
         let now = delivery.due_at;
-        delivery.note(FAILED, now, 0);
+        delivery.note(FAILED, now, now, 0);
         waits.push(delivery.due_at.since(now).as_secs());
     }
     assert_eq!(waits, [5, 300, 1_800]);
 }
 
 #[test]
+fn how_long_a_try_took_does_not_pass_for_another_try() {
+    let mut slow = Delivery { tries: 11, ..delivery() };
+    slow.again(at(500_000));
+    // Each takes longer than the wait behind the first.
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        let (tried_at, now) = (slow.due_at, slow.due_at + Duration::from_secs(15));
+        slow.note(FAILED, tried_at, now, 0);
+        waits.push(slow.due_at.since(now).as_secs());
+    }
+    assert_eq!(waits, [5, 300, 1_800], "and the wait counts from its end");
+    let mut late = delivery();
+    late.again(at(500));
+    late.note(FAILED, at(490), at(505), 0);
+    assert_eq!(late.due_at, at(510), "one that began before the order counts as the first");
+}
+
+#[test]
 fn waits_as_asked_within_a_bound() {
     let mut asked = delivery();
-    asked.note(Answer::Failed { retry_after: Some(Duration::from_secs(60)) }, at(10), 0);
+    asked.note(Answer::Failed { retry_after: Some(Duration::from_secs(60)) }, at(10), at(10), 0);
     assert_eq!(asked.due_at, at(70));
     let mut begged = delivery();
-    begged.note(Answer::Failed { retry_after: Some(Duration::from_secs(u64::MAX)) }, at(10), 0);
+    begged.note(Answer::Failed { retry_after: Some(Duration::from_secs(u64::MAX)) }, at(10), at(10), 0);
     assert_eq!(begged.due_at, at(10) + Delivery::MAX_RETRY_AFTER);
 }
 
 #[test]
 fn a_late_failure_takes_nothing_back() {
     let mut delivery = delivery();
-    delivery.note(Answer::Taken, at(1), 0);
-    delivery.note(FAILED, at(2), 0);
+    delivery.note(Answer::Taken, at(1), at(1), 0);
+    delivery.note(FAILED, at(2), at(2), 0);
     assert_eq!((delivery.state, delivery.tries), (DeliveryState::Delivered, 2));
     delivery.again(at(3));
     assert_eq!((delivery.state, delivery.due_at), (DeliveryState::Pending, at(3)));

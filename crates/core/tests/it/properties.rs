@@ -35,7 +35,7 @@ fn event() -> impl Strategy<Value = Event> {
         6 => (0..16u8, any::<u8>()).prop_map(|(which, arg)| Event::Job(which, arg)),
         4 => (0..4u8, 0..6u8, 0..3u8, any::<bool>())
             .prop_map(|(n, which, name, claimed)| Event::Evidence { n, which, name, claimed }),
-        1 => (0..4u8, 0..4u8).prop_map(|(n, which)| Event::Late { n, which }),
+        1 => (0..4u8, 0..5u8).prop_map(|(n, which)| Event::Late { n, which }),
         1 => Just(Event::Cancel),
         1 => any::<u8>().prop_map(Event::Decide),
         1 => (0..40_000u32).prop_map(Event::Pass),
@@ -203,6 +203,7 @@ impl World {
             0 => LateInput::Stored(vec![output(self.record.job)]),
             1 => LateInput::Ended,
             2 => LateInput::Absent,
+            3 => LateInput::SourceGone(Failure::new(FailureCode::ArtifactUnavailable, "its bytes are gone")),
             _ => LateInput::LimitPassed,
         };
         if awaited && attempt.state != AttemptState::Accepted {

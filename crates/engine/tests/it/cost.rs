@@ -3,6 +3,7 @@
 use longtake_core::attempt::AttemptState;
 use longtake_core::failure::{Failure, FailureCode};
 use longtake_core::id::{AccountId, JobId};
+use longtake_core::provider::ChargedOn;
 use longtake_core::request::{Source, SourceKind};
 use longtake_core::state::{JobState, StateName};
 use longtake_core::store::Store as _;
@@ -152,22 +153,35 @@ fn a_limit_and_a_source_hold_together() {
     assert_eq!(stays.bought, [1]);
 }
 
-#[test]
-fn a_retry_counts_what_went_before() {
+/// A job that costs 60 of 100 allowed, fails by this plan, and is retried: it ends with this code and is not bought again.
+fn not_bought_again(charged_on: ChargedOn, plan: Plan, code: FailureCode) {
     with_rules(async {
-        let stage = Stage::begin(Options::scripted(Class::ByRef)).await;
+        let stage = Stage::begin(Options { charged_on, ..Options::scripted(Class::ByRef) }).await;
         let world = stage.world.clone();
         world.vendor.set_price(world.accounts[0], 60);
-        world.vendor.plan(Plan { failure: Some(FailureCode::ProviderError), ..Plan::default() });
+        world.vendor.plan(plan);
         let job = stage.create_changed(0, |request| request.max_cost_usd_micros = Some(100)).await;
         stage.until_state(job, StateName::Failed).await;
         let project = stage.record(job).project;
         world.front_door().retry(project, job, "client".into(), world.pools[0]).await.expect("the store works");
         stage.until("the second end", || stage.record(job).ver > 5 && stage.state(job).is_terminal()).await;
         let JobState::Failed { failure } = stage.record(job).state else { panic!("{:?}", stage.record(job)) };
-        assert_eq!(failure.code, FailureCode::ProviderError);
+        assert_eq!(failure.code, code);
         assert!(failure.message.contains("max_cost_usd"), "{}", failure.message);
         let world = stage.end().await;
-        assert_eq!(world.vendor.bills().len(), 1, "it charges on submission, so a second one would make 120");
+        assert_eq!(world.vendor.bills().len(), 1, "a second one would make 120");
     });
+}
+
+#[test]
+fn a_retry_counts_what_went_before() {
+    let fails = Plan { failure: Some(FailureCode::ProviderError), ..Plan::default() };
+    not_bought_again(ChargedOn::Submit, fails, FailureCode::ProviderError);
+}
+
+/// The provider succeeded, so it charges, whatever its bytes are worth.
+#[test]
+fn a_retry_counts_a_result_that_could_not_be_had() {
+    let spoiled = Plan { bad_copies: Some(1_000), ..Plan::default() };
+    not_bought_again(ChargedOn::Success, spoiled, FailureCode::ArtifactUnavailable);
 }

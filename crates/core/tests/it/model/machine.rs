@@ -1,4 +1,4 @@
-//! Rows T1-T22 in every order: the real `apply`, `merge`, `apply_late`, `next_step` and `watch_step` over the real store.
+//! Rows T1-T22 in every order (T23: `cost`): the real `apply`, `merge`, `apply_late`, `next_step` and `watch_step` over the real store.
 //!
 //! The owner acts on what it remembers, not on what is stored: every action of a client, a provider or another process
 //! may come between its look and its decision.
@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use longtake_core::apply::{Input, LateInput};
 use longtake_core::attempt::{AttemptState, Evidence, Retry, Verdict};
-use longtake_core::id::{AttemptNo, ExecutorId, Fence, PoolId};
+use longtake_core::failure::{Failure, FailureCode};
+use longtake_core::id::{AccountId, AttemptNo, ExecutorId, Fence, PoolId};
 use longtake_core::limits::AttemptLimits;
 use longtake_core::pacing::Budget;
 use longtake_core::record::CancelOutcome;
@@ -19,23 +20,27 @@ use longtake_core::store::{
 };
 use longtake_core::time::{Clock, Timestamp};
 
+use super::cost::{Cost, submit_within};
 use super::search::{Model, Next, explore};
 use super::world::{
-    Bought, DEADLINE, Left, Memory, PROJECT, Truth, World, failure, intent, job, name, now, output, refusal,
+    ACCOUNT, Bought, DEADLINE, Left, Memory, PROJECT, Truth, World, failure, intent, job, name, now, output, refusal,
 };
 
 const BUDGET: Budget = Budget { max_attempts: 2, routes: 1, unavailable_limit: Duration::from_secs(3_600) };
 
-struct Machine(Left);
+pub struct Machine {
+    pub left: Left,
+    pub cost: Option<Cost>,
+}
 
 /// Ways on from one world.
-struct Ways<'a> {
-    from: &'a World,
+pub struct Ways<'a> {
+    pub from: &'a World,
     found: Vec<Next<World>>,
 }
 
 impl Ways<'_> {
-    fn add(&mut self, fair: bool, label: impl Into<String>, change: impl FnOnce(&mut World)) {
+    pub fn add(&mut self, fair: bool, label: impl Into<String>, change: impl FnOnce(&mut World)) {
         let mut state = self.from.fork();
         change(&mut state);
         self.found.push(Next { label: label.into(), fair, state });
@@ -43,14 +48,14 @@ impl Ways<'_> {
 }
 
 /// The owner commits a decision about the job and remembers the answer.
-fn commit(world: &mut World, input: Input) {
+pub fn commit(world: &mut World, input: Input) {
     let Some(memory) = world.memory.take() else { return };
     let (work, fence) = (WorkKey::drive(job()), memory.fence);
     let step = StepCommit { work, fence, input: StepInput::Job(input), exchanges: Vec::new(), release: None };
     world.memory = match now(world.store.step(world.executor, vec![step])).unwrap().pop() {
         Some(StepResult::Applied(record)) if record.state.is_terminal() => None,
         Some(StepResult::Applied(record) | StepResult::Conflict(record, _)) => {
-            Some(Memory { record, fold: false, ..memory })
+            Some(Memory { record, fold: false, weighed: None, ..memory })
         }
         Some(StepResult::Stale) | None => None,
     };
@@ -87,7 +92,7 @@ fn settle(world: &mut World, n: AttemptNo, input: LateInput) {
 fn acquire_drive(world: &mut World) {
     for claim in now(world.store.acquire(world.executor, &everything())).unwrap() {
         if claim.work.kind == WorkKind::Drive {
-            world.memory = Some(Memory { fence: claim.fence, record: claim.record, sending: None, fold: false });
+            world.memory = Some(Memory::of(claim));
         } else {
             let due = world.clock.now();
             give_back(world, claim.work, claim.fence, due);
@@ -95,9 +100,11 @@ fn acquire_drive(world: &mut World) {
     }
 }
 
-fn submit(world: &mut World) {
+/// The intent of an attempt at this account.
+pub fn submit_to(world: &mut World, account: AccountId) {
     let Some(memory) = world.memory.take() else { return };
-    let attempt = intent(memory.record.next_attempt(), world.executor, world.clock.now());
+    let memory = Memory { weighed: None, ..memory };
+    let attempt = intent(memory.record.next_attempt(), world.executor, account, world.clock.now());
     let n = attempt.n.0;
     let open =
         OpenAttempt { work: WorkKey::drive(job()), fence: memory.fence, attempt, limits: AttemptLimits::default() };
@@ -136,6 +143,7 @@ fn sends(ways: &mut Ways<'_>, who: &str, n: u16, after: fn(&mut World)) {
         ways.add(false, format!("{who} sends {n}: refused, but taken"), |world| {
             world.left.lies -= 1;
             world.lied.insert(n);
+            world.ever_lied.insert(n);
             world.buy(n);
             world.testify(n, refused(Retry::Counted), false);
             after(world);
@@ -164,7 +172,7 @@ fn owner(ways: &mut Ways<'_>) {
             let claims = now(world.store.woken(world.executor, 100)).unwrap();
             let claim = claims.into_iter().find(|claim| claim.work.kind == WorkKind::Drive);
             if let (Some(claim), Some(memory)) = (claim, &mut world.memory) {
-                memory.record = claim.record;
+                (memory.record, memory.weighed) = (claim.record, None);
             }
         });
     }
@@ -185,8 +193,11 @@ fn act(ways: &mut Ways<'_>, memory: &Memory) {
     let truth = from.ledger.get(named).map(|bought| bought.truth);
     match next_step(&memory.record, from.clock.now()) {
         None => ways.add(true, "drop", |world| world.memory = None),
-        Some(Step::Submit) if memory.record.next_attempt().0 <= from.left.attempts => ways.add(true, "submit", submit),
-        Some(Step::Submit) => {}
+        Some(Step::Submit) if memory.record.next_attempt().0 > from.left.attempts => {}
+        Some(Step::Submit) => match from.cost {
+            None => ways.add(true, "submit", |world| submit_to(world, ACCOUNT)),
+            Some(cost) => submit_within(ways, cost),
+        },
         Some(Step::Fold) => ways.add(true, "fold", |world| commit(world, Input::Fold(BUDGET))),
         Some(Step::TakeOver) => ways.add(true, "take over", |world| commit(world, Input::TakenOver)),
         Some(Step::Verify) => {
@@ -215,7 +226,10 @@ fn act(ways: &mut Ways<'_>, memory: &Memory) {
         },
         Some(Step::Store) => {
             ways.add(true, "stored", |world| commit(world, Input::Stored(vec![output(n)])));
-            ways.add(false, "gone for good", |world| commit(world, Input::SourceGone(failure())));
+            ways.add(false, "gone for good", |world| {
+                let gone = Failure::new(FailureCode::ArtifactUnavailable, "gone");
+                commit(world, Input::SourceGone(gone));
+            });
         }
         Some(Step::Stop(why)) => stop(ways, why, truth, named),
         Some(Step::Wait) => ways.add(true, "hand back", |world| {
@@ -273,9 +287,18 @@ fn watcher(ways: &mut Ways<'_>) {
                         world.set_truth(known, Truth::Failed);
                         settle(world, n, LateInput::Ended);
                     }),
-                    Some(Truth::Done) => ways.add(true, format!("late {n} is stored"), |world| {
-                        settle(world, n, LateInput::Stored(vec![output(n.0)]));
-                    }),
+                    Some(Truth::Done) => {
+                        ways.add(true, format!("late {n} is stored"), |world| {
+                            settle(world, n, LateInput::Stored(vec![output(n.0)]));
+                        });
+                        ways.add(false, format!("late {n} is gone for good"), |world| {
+                            settle(
+                                world,
+                                n,
+                                LateInput::SourceGone(Failure::new(FailureCode::ArtifactUnavailable, "gone")),
+                            );
+                        });
+                    }
                     _ => ways.add(true, format!("late {n} ended"), |world| settle(world, n, LateInput::Ended)),
                 }
             }
@@ -323,6 +346,7 @@ fn clients(ways: &mut Ways<'_>) {
     if left.retries > 0 && matches!(record.state.name(), StateName::Failed | StateName::Canceled) {
         ways.add(false, "retry", |world| {
             world.left.retries -= 1;
+            world.refused = None;
             now(world.store.retry(PROJECT, job(), "client".into(), PoolId::NONE)).unwrap();
         });
     }
@@ -383,7 +407,7 @@ impl Model for Machine {
     type Key = String;
 
     fn start(&self) -> World {
-        World::new(self.0)
+        World::new(self.left, self.cost)
     }
 
     fn key(&self, world: &World) -> String {
@@ -410,6 +434,9 @@ impl Model for Machine {
         world.store.audit()?;
         if let Some(forgotten) = world.forgotten() {
             return Err(forgotten);
+        }
+        if let Some(broken) = world.cost.and_then(|cost| cost.broken(world)) {
+            return Err(broken);
         }
         let live = !world.record().state.is_terminal();
         for attempt in world.attempts() {
@@ -440,7 +467,7 @@ impl Model for Machine {
     }
 }
 
-const NOTHING: Left = Left {
+pub const NOTHING: Left = Left {
     attempts: 2,
     cancels: 0,
     deadlines: 0,
@@ -455,7 +482,7 @@ const NOTHING: Left = Left {
 };
 
 fn holds(what: &str, left: Left) {
-    let states = explore(&Machine(left)).unwrap_or_else(|found| panic!("{what}: {found:#?}"));
+    let states = explore(&Machine { left, cost: None }).unwrap_or_else(|found| panic!("{what}: {found:#?}"));
     println!("machine, {what}: {states} states");
     assert!(states > 100, "the machine hardly moves: {states}");
 }

@@ -19,8 +19,10 @@ use longtake_core::memory_store::MemoryStore;
 use longtake_core::record::Record;
 use longtake_core::request::{Size, VideoRequest};
 use longtake_core::state::JobState;
-use longtake_core::store::{EvidenceRecord, ExecutorInfo, NewJob, ProcessInfo, Store, Wake, WorkKey, WorkKind};
+use longtake_core::store::{Claim, EvidenceRecord, ExecutorInfo, NewJob, ProcessInfo, Store, Wake, WorkKey, WorkKind};
 use longtake_core::time::{Clock, Timestamp};
+
+use super::cost::{Cost, Refused, Weighed};
 
 /// Stands still until an action turns it.
 pub struct Frozen(pub AtomicI64);
@@ -98,6 +100,14 @@ pub struct Memory {
     pub sending: Option<u16>,
     /// It has just testified and takes that up next.
     pub fold: bool,
+    /// It has looked at what its next attempt may cost.
+    pub weighed: Option<Weighed>,
+}
+
+impl Memory {
+    pub fn of(claim: Claim) -> Self {
+        Self { fence: claim.fence, record: claim.record, sending: None, fold: false, weighed: None }
+    }
 }
 
 pub struct World {
@@ -110,14 +120,20 @@ pub struct World {
     pub zombie: Option<u16>,
     pub ledger: BTreeMap<String, Bought>,
     pub lied: BTreeSet<u16>,
+    /// Attempts that the provider refused and took all the same, told of by now or not.
+    pub ever_lied: BTreeSet<u16>,
     /// Watched to the limit without anybody learning what became of it.
     pub gave_up: BTreeSet<u16>,
     pub left: Left,
+    /// The client's limit on cost, where it has one.
+    pub cost: Option<Cost>,
+    /// The job was ended for it, and not retried since.
+    pub refused: Refused,
     pub broken: Option<String>,
 }
 
 impl World {
-    pub fn new(left: Left) -> Self {
+    pub fn new(left: Left, cost: Option<Cost>) -> Self {
         let clock = Arc::new(Frozen(AtomicI64::new(1_000_000_000)));
         let store = MemoryStore::new(clock.clone());
         let info = ExecutorInfo { process: ProcessInfo::default(), ttl: Duration::from_secs(15) };
@@ -133,7 +149,7 @@ impl World {
             priority: 0,
             provider_options: None,
             source: None,
-            max_cost_usd_micros: None,
+            max_cost_usd_micros: cost.map(|cost| cost.limit),
             webhook: None,
         };
         let deadline = Some(DEADLINE);
@@ -148,8 +164,11 @@ impl World {
             zombie: None,
             ledger: BTreeMap::new(),
             lied: BTreeSet::new(),
+            ever_lied: BTreeSet::new(),
             gave_up: BTreeSet::new(),
             left,
+            cost,
+            refused: None,
             broken: None,
         }
     }
@@ -170,8 +189,11 @@ impl World {
             zombie: self.zombie,
             ledger: self.ledger.clone(),
             lied: self.lied.clone(),
+            ever_lied: self.ever_lied.clone(),
             gave_up: self.gave_up.clone(),
             left: self.left,
+            cost: self.cost,
+            refused: self.refused,
             broken: None,
         }
     }
@@ -241,7 +263,7 @@ impl World {
             let _ = write!(face, "o{}", orphan.provider_job);
         }
         if let Some(memory) = &self.memory {
-            let _ = write!(face, "|m{:?}{}", memory.sending, memory.fold);
+            let _ = write!(face, "|m{:?}{}{:?}", memory.sending, memory.fold, memory.weighed);
             write_record(&mut face, &memory.record, now);
             if let Some(attempt) = &memory.record.attempt {
                 write_attempt(&mut face, attempt);
@@ -249,7 +271,10 @@ impl World {
         }
         let hidden = self.store.is_hidden(job());
         let _ = write!(face, "|{:?}{:?}{:?}{:?}{hidden}", self.zombie, self.ledger, self.lied, self.gave_up);
-        let _ = write!(face, "{:?}", self.left);
+        let _ = write!(face, "{:?}{:?}", self.left, self.refused);
+        if self.cost.is_some() {
+            let _ = write!(face, "{:?}", self.ever_lied);
+        }
         face
     }
 
@@ -300,16 +325,16 @@ fn write_attempt(face: &mut String, attempt: &Attempt) {
     let retry = attempt.rejection.as_ref().map(|rejection| rejection.retry as i16);
     let verdict = attempt.decision.as_ref().map(|decision| decision.verdict as i16);
     let known = attempt.provider_job.as_ref().map_or("", |known| known.as_str());
-    let _ = write!(face, "[{}{}{known}{retry:?}{verdict:?}]", attempt.n, attempt.state as i16);
+    let _ = write!(face, "[{}{}{known}{retry:?}{verdict:?}@{}]", attempt.n, attempt.state as i16, attempt.account);
 }
 
-pub fn intent(n: AttemptNo, executor: ExecutorId, at: Timestamp) -> Attempt {
+pub fn intent(n: AttemptNo, executor: ExecutorId, account: AccountId, at: Timestamp) -> Attempt {
     Attempt {
         n,
         state: AttemptState::Intent,
         executor,
         nonce: Nonce(i64::from(n.0)),
-        account: ACCOUNT,
+        account,
         model: "model".into(),
         client_ref: ClientRef::from_hash(&[1; 16]),
         provider_job: None,

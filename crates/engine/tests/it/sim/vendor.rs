@@ -69,6 +69,8 @@ pub struct Plan {
     pub silent: bool,
     /// Does not know the job from this time on after its accept, and for so long.
     pub missing: Option<(Duration, Duration)>,
+    /// So many copies of its result are no video.
+    pub bad_copies: Option<u64>,
 }
 
 #[derive(Default)]
@@ -227,6 +229,7 @@ impl Vendor {
             [FailureCode::ProviderError, FailureCode::ContentPolicy][faults.below(Fault::ProviderFails, 2) as usize]
         });
         let failure = plan.failure.or(failure);
+        let spoiled = faults.strikes(Fault::Unplayable).then(|| 1 + faults.below(Fault::Unplayable, 4));
         books.bills.push(Bill {
             provider_job: provider_job.clone(),
             account,
@@ -241,7 +244,7 @@ impl Vendor {
             canceled: false,
             missing,
             backwards: if faults.strikes(Fault::Backwards) { 2 } else { 0 },
-            bad_copies: if faults.strikes(Fault::Unplayable) { 1 + faults.below(Fault::Unplayable, 4) } else { 0 },
+            bad_copies: plan.bad_copies.or(spoiled).unwrap_or(0),
         });
         books.keys.insert((account, client_ref), number);
         drop(books);

@@ -9,8 +9,8 @@ use longtake_core::id::{DeliveryId, EndpointId, JobId, ProjectId};
 use longtake_core::store::StoreError;
 use longtake_core::time::{Clock, Timestamp};
 use longtake_core::webhook::{
-    Answer, Delivery, DeliveryPage, Due, Endpoint, EndpointChange, NewEndpoint, Replayed, Room, Sent, Tried,
-    WebhookSender,
+    Answer, Delivery, DeliveryPage, Due, Endpoint, EndpointChange, JobDeliveries, NewEndpoint, Replayed, Room, Sent,
+    Tried, WebhookSender,
 };
 use longtake_core::webhook_store::WebhookStore;
 
@@ -162,6 +162,25 @@ impl WebhookStore for StoreHandle {
         delivery: DeliveryId,
     ) -> Result<Option<Delivery>, StoreError> {
         self.run("redeliver", Kind::Write, self.rows().redeliver(project, endpoint, delivery)).await
+    }
+
+    async fn job_deliveries(
+        &self,
+        project: ProjectId,
+        job: JobId,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Option<JobDeliveries>, StoreError> {
+        self.run("job_deliveries", Kind::Read, self.rows().job_deliveries(project, job, after, limit)).await
+    }
+
+    async fn redeliver_of_job(
+        &self,
+        project: ProjectId,
+        job: JobId,
+        delivery: DeliveryId,
+    ) -> Result<Option<Delivery>, StoreError> {
+        self.run("redeliver_of_job", Kind::Write, self.rows().redeliver_of_job(project, job, delivery)).await
     }
 
     async fn replay(
