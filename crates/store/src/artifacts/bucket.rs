@@ -255,8 +255,7 @@ impl Download {
 #[async_trait]
 impl ArtifactStore for BucketArtifacts {
     async fn writer(&self, key: &ArtifactKey) -> Result<Box<dyn ArtifactWriter>, ArtifactError> {
-        let target =
-            Target { objects: Arc::clone(&self.client.objects), location: self.at(key)?, room: Arc::clone(&self.room) };
+        let target = Target { client: self.client.clone(), location: self.at(key)?, room: Arc::clone(&self.room) };
         Ok(Box::new(BucketWriter::new(target)))
     }
 

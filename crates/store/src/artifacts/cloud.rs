@@ -18,10 +18,14 @@ use secrecy::{ExposeSecret, SecretString};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence after which a request is given up; an upload of one part must end within it.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same for the request that makes one object of its parts: some that speak S3 copy all of them before they answer.
+const COMPLETE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Repetitions of one request: all that are made here may be repeated, since nobody else writes under our keys.
 const MAX_RETRIES: usize = 3;
 /// After this much time no repetition begins, so no call takes longer than this and one [`READ_TIMEOUT`].
 const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest that sending one part takes, repetitions included.
+pub(super) const PART_TIMEOUT: Duration = Duration::from_secs(RETRY_TIMEOUT.as_secs() + READ_TIMEOUT.as_secs());
 /// Pauses between repetitions: they grow from the first to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 /// Longest prefix, in bytes: with it a key stays below the 1,024 bytes that all three clouds take.
@@ -180,13 +184,13 @@ impl BucketOptions {
     /// Makes the client. Sends nothing.
     pub(super) fn client(&self) -> Result<Client, object_store::Error> {
         match self.place.cloud {
-            Cloud::S3 => Ok(Client::of(Arc::new(self.s3()?))),
-            Cloud::Gcs => Ok(Client::of(Arc::new(self.gcs()?))),
-            Cloud::Azure => Ok(Client::of(Arc::new(self.azure()?))),
+            Cloud::S3 => Ok(Client::of(self.s3(READ_TIMEOUT)?, self.s3(COMPLETE_TIMEOUT)?)),
+            Cloud::Gcs => Ok(Client::of(self.gcs(READ_TIMEOUT)?, self.gcs(COMPLETE_TIMEOUT)?)),
+            Cloud::Azure => Ok(Client::of(self.azure(READ_TIMEOUT)?, self.azure(COMPLETE_TIMEOUT)?)),
         }
     }
 
-    fn s3(&self) -> Result<object_store::aws::AmazonS3, object_store::Error> {
+    fn s3(&self, silence: Duration) -> Result<object_store::aws::AmazonS3, object_store::Error> {
         // A key of ours beside a session token of the environment would be neither.
         let builder = match &self.access_key_id {
             Some(_) => AmazonS3Builder::new(),
@@ -194,7 +198,7 @@ impl BucketOptions {
         };
         let mut builder = builder
             .with_bucket_name(&self.place.bucket)
-            .with_client_options(self.client_options())
+            .with_client_options(self.client_options(silence))
             .with_retry(retries())
             .with_virtual_hosted_style_request(self.virtual_hosted_style)
             // One object at a time is deleted; not all that speak S3 know the request that deletes many.
@@ -220,7 +224,7 @@ impl BucketOptions {
         builder.build()
     }
 
-    fn gcs(&self) -> Result<object_store::gcp::GoogleCloudStorage, object_store::Error> {
+    fn gcs(&self, silence: Duration) -> Result<object_store::gcp::GoogleCloudStorage, object_store::Error> {
         let mut builder = match &self.secret_access_key {
             Some(key) => GoogleCloudStorageBuilder::new().with_service_account_key(key.expose_secret()),
             None => GoogleCloudStorageBuilder::from_env(),
@@ -230,12 +234,12 @@ impl BucketOptions {
         }
         builder
             .with_bucket_name(&self.place.bucket)
-            .with_client_options(self.client_options())
+            .with_client_options(self.client_options(silence))
             .with_retry(retries())
             .build()
     }
 
-    fn azure(&self) -> Result<object_store::azure::MicrosoftAzure, object_store::Error> {
+    fn azure(&self, silence: Duration) -> Result<object_store::azure::MicrosoftAzure, object_store::Error> {
         let mut builder = match &self.access_key_id {
             Some(account) => MicrosoftAzureBuilder::new().with_account(account),
             None => MicrosoftAzureBuilder::from_env(),
@@ -248,16 +252,16 @@ impl BucketOptions {
         }
         builder
             .with_container_name(&self.place.bucket)
-            .with_client_options(self.client_options())
+            .with_client_options(self.client_options(silence))
             .with_retry(retries())
             .build()
     }
 
-    fn client_options(&self) -> ClientOptions {
+    fn client_options(&self, silence: Duration) -> ClientOptions {
         ClientOptions::new()
             .with_allow_http(self.allow_http)
             .with_connect_timeout(CONNECT_TIMEOUT)
-            .with_read_timeout(READ_TIMEOUT)
+            .with_read_timeout(silence)
             // A download lasts as long as its reader takes; silence ends it, not its length.
             .with_timeout_disabled()
             .with_user_agent(HeaderValue::from_static(concat!("longtake/", env!("CARGO_PKG_VERSION"))))
@@ -281,16 +285,20 @@ fn hosted(endpoint: &str, bucket: &str) -> String {
     }
 }
 
-/// The client of one bucket: its objects, and links to them.
+/// The client of one bucket: its objects, uploads in parts, and links.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     pub(super) objects: Arc<dyn ObjectStore>,
+    /// Waits longer, since an upload cannot change its client for its last request. What it does before that has
+    /// [`PART_TIMEOUT`].
+    pub(super) uploads: Arc<dyn ObjectStore>,
     pub(super) signer: Arc<dyn Signer>,
 }
 
 impl Client {
-    fn of<T: ObjectStore + Signer>(client: Arc<T>) -> Self {
-        Self { objects: Arc::clone(&client) as Arc<dyn ObjectStore>, signer: client }
+    fn of<T: ObjectStore + Signer>(client: T, uploads: T) -> Self {
+        let client = Arc::new(client);
+        Self { objects: Arc::clone(&client) as Arc<dyn ObjectStore>, uploads: Arc::new(uploads), signer: client }
     }
 }
 

@@ -13,12 +13,13 @@ use longtake_core::artifact::{ArtifactError, ArtifactWriter};
 use longtake_core::failpoint;
 use object_store::path::Path as Location;
 use object_store::{
-    Attribute, Attributes, MultipartUpload, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayloadMut,
+    Attribute, Attributes, MultipartUpload, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayloadMut,
 };
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::bucket::error_of;
+use super::cloud::{Client, PART_TIMEOUT};
 
 /// Bytes of each of the first parts; the clouds want at least 5 MiB.
 const FIRST_PART_BYTES: usize = 8 << 20;
@@ -44,7 +45,7 @@ const fn part_bytes(n: usize) -> usize {
 /// What a writer needs of its bucket.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    pub(super) objects: Arc<dyn ObjectStore>,
+    pub(super) client: Client,
     pub(super) location: Location,
     /// [`MAX_PARTS_AT_ONCE`] permits.
     pub(super) room: Arc<Semaphore>,
@@ -62,7 +63,7 @@ pub(super) struct BucketWriter {
 /// Parts under way. A part that failed is kept as the object's failure.
 struct Upload {
     upload: Box<dyn MultipartUpload>,
-    sending: JoinSet<object_store::Result<()>>,
+    sending: JoinSet<Result<(), ArtifactError>>,
 }
 
 impl BucketWriter {
@@ -80,19 +81,20 @@ impl BucketWriter {
         let first = payload.iter().next().map_or(&[][..], |block| block);
         if self.upload.is_none() {
             let options = PutMultipartOptions { attributes: described(first), ..PutMultipartOptions::default() };
-            let upload = self.target.objects.put_multipart_opts(&self.target.location, options).await;
-            self.upload = Some(Upload { upload: upload.map_err(error_of)?, sending: JoinSet::new() });
+            let upload = self.target.client.uploads.put_multipart_opts(&self.target.location, options);
+            self.upload = Some(Upload { upload: bounded(upload).await?, sending: JoinSet::new() });
         }
         let Some(Upload { upload, sending }) = &mut self.upload else { return Ok(()) };
         while sending.len() >= PARTS_AT_ONCE {
             joined(sending.join_next().await)?;
+            failpoint::hit("C12.parts");
         }
         let permit = Arc::clone(&self.target.room).acquire_owned().await;
         let permit = permit.map_err(|error| ArtifactError::Other(error.into()))?;
         let part = upload.put_part(payload);
         sending.spawn(async move {
             let _until_it_is_sent = permit;
-            part.await
+            bounded(part).await
         });
         self.parts += 1;
         Ok(())
@@ -104,7 +106,7 @@ impl BucketWriter {
             let payload = std::mem::replace(&mut self.filling, empty_part()).freeze();
             let attributes = described(payload.iter().next().map_or(&[][..], |block| block));
             let options = PutOptions { attributes, ..PutOptions::default() };
-            return match self.target.objects.put_opts(&self.target.location, payload, options).await {
+            return match self.target.client.objects.put_opts(&self.target.location, payload, options).await {
                 Ok(_) => Ok(()),
                 Err(error) => Err(error_of(error)),
             };
@@ -127,7 +129,7 @@ impl BucketWriter {
 impl Target {
     /// Whether what lies there now is as long as what was written.
     async fn verify(&self, written: u64) -> Result<(), ArtifactError> {
-        let stored = self.objects.head(&self.location).await.map_err(error_of)?.size;
+        let stored = self.client.objects.head(&self.location).await.map_err(error_of)?.size;
         if stored == written {
             return Ok(());
         }
@@ -139,11 +141,19 @@ fn empty_part() -> PutPayloadMut {
     PutPayloadMut::new().with_block_size(BLOCK_BYTES)
 }
 
-fn joined(part: Option<Result<object_store::Result<()>, tokio::task::JoinError>>) -> Result<(), ArtifactError> {
+fn joined(part: Option<Result<Result<(), ArtifactError>, tokio::task::JoinError>>) -> Result<(), ArtifactError> {
     match part {
-        None | Some(Ok(Ok(()))) => Ok(()),
-        Some(Ok(Err(error))) => Err(error_of(error)),
+        None => Ok(()),
+        Some(Ok(sent)) => sent,
         Some(Err(error)) => Err(ArtifactError::Other(error.into())),
+    }
+}
+
+/// What must not take as long as a completion may.
+async fn bounded<T>(call: impl Future<Output = object_store::Result<T>>) -> Result<T, ArtifactError> {
+    match tokio::time::timeout(PART_TIMEOUT, call).await {
+        Ok(done) => done.map_err(error_of),
+        Err(late) => Err(ArtifactError::Unavailable(late.into())),
     }
 }
 
@@ -209,7 +219,7 @@ impl Drop for BucketWriter {
         runtime.spawn(async move {
             // A part that arrives after the end of its upload would be kept, and paid for.
             sending.shutdown().await;
-            if let Err(error) = upload.abort().await {
+            if let Err(error) = bounded(upload.abort()).await {
                 tracing::warn!(key = %location, %error, "parts of an unfinished object stay until the bucket's lifecycle rule removes them");
             }
         });

@@ -71,7 +71,7 @@ struct Going {
 impl PostgresStore {
     /// Days first: what goes as a whole is not walked over.
     pub(super) async fn try_expire(&self, policy: &Retention, limit: usize) -> Result<Expired, Failure> {
-        let session = self.session(&[WALK, partitions::OLD_DAYS]).await?;
+        let session = self.session(&[WALK, partitions::OLD_DAYS, &[sql::ENDPOINTS_FORGET]]).await?;
         let now = self.bound_now();
         let policies = Policies::of(policy)?;
         let (days, walks) = futures::join!(
@@ -79,12 +79,25 @@ impl PostgresStore {
             look(&session, &policies, now)
         );
         let more_days = days?;
-        if walks?.is_empty() {
-            return Ok(Expired { more: more_days || limit == 0, ..Expired::default() });
+        let mut expired = if walks?.is_empty() {
+            Expired { more: limit == 0, ..Expired::default() }
+        } else {
+            walk(&session, &policies, limit, now).await?
+        };
+        if !expired.more {
+            expired.endpoints = forget_endpoints(&session, limit).await?;
+            expired.more = u64::try_from(limit).is_ok_and(|limit| expired.endpoints == limit);
         }
-        let expired = walk(&session, &policies, limit, now).await?;
-        Ok(Expired { more: expired.more || more_days, ..expired })
+        expired.more |= more_days;
+        Ok(expired)
     }
+}
+
+/// Those that clients removed and of which nothing is left to show. How many. On its own, since it concerns no job.
+async fn forget_endpoints(session: &Session, limit: usize) -> Result<u64, Failure> {
+    let row = session.run_alone(sql::ENDPOINTS_FORGET, &[&limit_of(limit)]).await?.into_iter().next();
+    let gone: i64 = row.map_or(Ok(0), |row| get(&row, 0))?;
+    Ok(u64::try_from(gone).unwrap_or(0))
 }
 
 /// Policies as they are bound.
@@ -275,6 +288,7 @@ async fn remove(session: &Session, going: Going) -> Result<Expired, Failure> {
         jobs: u64::try_from(jobs).unwrap_or(0),
         events: u64::try_from(events).unwrap_or(0),
         artifacts: unreferenced(session, keys.into_iter().collect()).await?,
+        endpoints: 0,
         more: false,
     })
 }

@@ -15,6 +15,7 @@ mod feed;
 mod hint;
 mod history;
 pub mod inspect;
+mod job_deliveries;
 mod limits;
 mod listen;
 mod load;

@@ -37,6 +37,7 @@ queries! {
     ENDPOINT_LOCK = "endpoint_lock";
     ENDPOINT_UPDATE = "endpoint_update";
     ENDPOINTS = "endpoints";
+    ENDPOINTS_FORGET = "endpoints_forget";
     ENDPOINTS_LOCK = "endpoints_lock";
     EVENT_INSERT = "event_insert";
     EVENTS_AFTER = "events_after";
@@ -75,6 +76,8 @@ queries! {
     IN_DOUBT = "in_doubt";
     IN_FLIGHT_ACCOUNTS = "in_flight_accounts";
     IN_FLIGHT_POOLS = "in_flight_pools";
+    JOB_DELIVERIES = "job_deliveries";
+    JOB_TOLD = "job_told";
     JOB_UPDATE = "job_update";
     JOBS_LOCK = "jobs_lock";
     KEY_FIND = "key_find";
@@ -112,6 +115,7 @@ queries! {
     REAP_SILENT = "reap_silent";
     REAP_STRAYS = "reap_strays";
     REDELIVER = "redeliver";
+    REDELIVER_OF_JOB = "redeliver_of_job";
     REFERENCED = "referenced";
     RELEASE = "release";
     REPLAY_FROM = "replay_from";

@@ -13,7 +13,8 @@ use longtake_core::id::{DeliveryId, EndpointId, JobId, ProjectId};
 use longtake_core::store::StoreError;
 use longtake_core::time::Timestamp;
 use longtake_core::webhook::{
-    Delivery, DeliveryPage, Due, Endpoint, EndpointChange, EventTypes, NewEndpoint, Replayed, Room, Tried, Try,
+    Delivery, DeliveryPage, Due, Endpoint, EndpointChange, EventTypes, JobDeliveries, NewEndpoint, Replayed, Room,
+    Tried, Try,
 };
 use longtake_core::webhook_store::WebhookStore;
 use tokio_postgres::Row;
@@ -78,7 +79,7 @@ impl Loaded {
         let mut noted = Vec::with_capacity(tried.len());
         for item in tried {
             let Some(delivery) = self.deliveries.get_mut(&item.delivery) else { continue };
-            delivery.note(item.answer, self.now, item.jitter);
+            delivery.note(item.answer, item.log.at, self.now, item.jitter);
             if let Some(endpoint) = self.endpoints.get_mut(&delivery.endpoint) {
                 *endpoint = endpoint.clone().after(item.answer, self.now);
             }
@@ -275,20 +276,7 @@ impl PostgresStore {
         if known?.is_none() {
             return Ok(None);
         }
-        let mut rows: Vec<Delivery> = rows?.iter().map(delivery_from).collect::<Read<_>>()?;
-        let has_more = rows.len() > limit;
-        rows.truncate(limit);
-        let ids: Vec<i64> = rows.iter().map(|row| row.id.0).collect();
-        let mut tries: BTreeMap<DeliveryId, Vec<Try>> = BTreeMap::new();
-        for row in session.rows(sql::TRIES, &[&ids]).await? {
-            let (delivery, log) = try_from(&row)?;
-            tries.entry(delivery).or_default().push(log);
-        }
-        let with_tries = |row: Delivery| {
-            let tries = tries.remove(&row.id).unwrap_or_default();
-            (row, tries)
-        };
-        Ok(Some(DeliveryPage { deliveries: rows.into_iter().map(with_tries).collect(), has_more }))
+        page_of(&session, &rows?, limit).await.map(Some)
     }
 
     async fn try_redeliver(
@@ -324,6 +312,24 @@ impl PostgresStore {
         let deliveries = order(&session, endpoint, &events, self.bound_now()).await?;
         Ok(Some(Replayed { deliveries, more_after }))
     }
+}
+
+/// A page of these rows, of which there is one more than it may hold where there is more; each with its tries.
+pub(super) async fn page_of(session: &Session, rows: &[Row], limit: usize) -> Result<DeliveryPage, Failure> {
+    let mut rows: Vec<Delivery> = rows.iter().map(delivery_from).collect::<Read<_>>()?;
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    let ids: Vec<i64> = rows.iter().map(|row| row.id.0).collect();
+    let mut tries: BTreeMap<DeliveryId, Vec<Try>> = BTreeMap::new();
+    for row in session.rows(sql::TRIES, &[&ids]).await? {
+        let (delivery, log) = try_from(&row)?;
+        tries.entry(delivery).or_default().push(log);
+    }
+    let with_tries = |row: Delivery| {
+        let tries = tries.remove(&row.id).unwrap_or_default();
+        (row, tries)
+    };
+    Ok(DeliveryPage { deliveries: rows.into_iter().map(with_tries).collect(), has_more })
 }
 
 /// Events of a project behind a place in the feed, in its order, up to `most`; a bounded piece of it in each statement.
@@ -443,6 +449,25 @@ impl WebhookStore for PostgresStore {
         delivery: DeliveryId,
     ) -> Result<Option<Delivery>, StoreError> {
         Ok(repeated!(self, self.try_redeliver(project, endpoint, delivery))?)
+    }
+
+    async fn job_deliveries(
+        &self,
+        project: ProjectId,
+        job: JobId,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Option<JobDeliveries>, StoreError> {
+        Ok(repeated!(self, self.try_job_deliveries(project, job, after, limit))?)
+    }
+
+    async fn redeliver_of_job(
+        &self,
+        project: ProjectId,
+        job: JobId,
+        delivery: DeliveryId,
+    ) -> Result<Option<Delivery>, StoreError> {
+        Ok(repeated!(self, self.try_redeliver_of_job(project, job, delivery))?)
     }
 
     async fn replay(

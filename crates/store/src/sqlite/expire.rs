@@ -58,6 +58,11 @@ impl Change<'_> {
             }
         }
         call.expired.more = left == 0;
+        if !call.expired.more {
+            let endpoints = self.run(sql::ENDPOINTS_FORGET, [load::limit_of(limit)])?;
+            call.expired.endpoints = u64::try_from(endpoints).unwrap_or(u64::MAX);
+            call.expired.more = endpoints == limit;
+        }
         call.done()
     }
 

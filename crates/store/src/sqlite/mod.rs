@@ -12,6 +12,7 @@ mod commands;
 mod decisions;
 mod expire;
 mod feed;
+mod job_deliveries;
 mod load;
 pub mod open;
 mod ownership;

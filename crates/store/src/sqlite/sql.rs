@@ -36,6 +36,7 @@ queries! {
     ENDPOINT_INSERT = "endpoint_insert";
     ENDPOINT_UPDATE = "endpoint_update";
     ENDPOINTS = "endpoints";
+    ENDPOINTS_FORGET = "endpoints_forget";
     ENDPOINTS_TOLD = "endpoints_told";
     ENDPOINTS_WAITING = "endpoints_waiting";
     EVENT_GET = "event_get";
@@ -69,9 +70,11 @@ queries! {
     IN_FLIGHT = "in_flight";
     IN_FLIGHT_POOL = "in_flight_pool";
     JOB_DELETE = "job_delete";
+    JOB_DELIVERIES = "job_deliveries";
     JOB_EXISTS = "job_exists";
     JOB_HIDE = "job_hide";
     JOB_INSERT = "job_insert";
+    JOB_TOLD = "job_told";
     JOB_UPDATE = "job_update";
     JOB_WEBHOOK_DELETE = "job_webhook_delete";
     JOB_WEBHOOK_INSERT = "job_webhook_insert";

@@ -11,15 +11,15 @@ use longtake_core::record::Record;
 use longtake_core::store::StoreError;
 use longtake_core::time::Timestamp;
 use longtake_core::webhook::{
-    Delivery, DeliveryPage, Due, Endpoint, EndpointChange, EndpointStatus, EventTypes, NewEndpoint, Replayed, Room,
-    Tried, Try,
+    Delivery, DeliveryPage, Due, Endpoint, EndpointChange, EndpointStatus, EventTypes, JobDeliveries, NewEndpoint,
+    Replayed, Room, Tried, Try,
 };
 use longtake_core::webhook_store::WebhookStore;
 use rusqlite::{Connection, Result, params};
 
 use super::change::Change;
 use super::writer::Kind;
-use super::{SqliteStore, load, sql};
+use super::{SqliteStore, job_deliveries, load, sql};
 use crate::rows::webhooks::{delivery_from, endpoint_from, salts_text, stored_due_at, try_from};
 use crate::rows::{event_from, job_id};
 
@@ -91,6 +91,17 @@ fn is_any_due(connection: &Connection, room: &Room, now: Timestamp) -> Result<bo
     Ok(false)
 }
 
+/// A page of these rows, of which there is one more than it may hold where there is more; each with its tries.
+pub(super) fn page_of(connection: &Connection, mut rows: Vec<Delivery>, limit: usize) -> Result<DeliveryPage> {
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    let with_tries = |row: Delivery| {
+        let tries: Vec<Try> = load::all(connection, sql::TRIES, [row.id.0], try_from)?;
+        Ok((row, tries))
+    };
+    Ok(DeliveryPage { deliveries: rows.into_iter().map(with_tries).collect::<Result<_>>()?, has_more })
+}
+
 fn page(
     connection: &Connection,
     project: ProjectId,
@@ -103,14 +114,8 @@ fn page(
     }
     let before = after.map_or(i64::MAX, |after| after.0);
     let params = params![endpoint.0, before, load::limit_of(limit.saturating_add(1))];
-    let mut rows = load::all(connection, sql::DELIVERIES, params, delivery_from)?;
-    let has_more = rows.len() > limit;
-    rows.truncate(limit);
-    let with_tries = |row: Delivery| {
-        let tries: Vec<Try> = load::all(connection, sql::TRIES, [row.id.0], try_from)?;
-        Ok((row, tries))
-    };
-    Ok(Some(DeliveryPage { deliveries: rows.into_iter().map(with_tries).collect::<Result<_>>()?, has_more }))
+    let rows = load::all(connection, sql::DELIVERIES, params, delivery_from)?;
+    page_of(connection, rows, limit).map(Some)
 }
 
 /// The place of an event in the feed, and of the newest one; `None` if the project has no such event or endpoint.
@@ -276,7 +281,7 @@ impl Change<'_> {
         let Some(mut delivery) = load::first(self.connection, sql::DELIVERY_GET, [id.0], delivery_from)? else {
             return Ok(());
         };
-        delivery.note(*answer, self.now, *jitter);
+        delivery.note(*answer, log.at, self.now, *jitter);
         self.save_delivery(&delivery)?;
         let Try { at, status, duration_ms, words } = log;
         let n = delivery.tries;
@@ -294,10 +299,14 @@ impl Change<'_> {
             return Ok(None);
         }
         let known = load::first(self.connection, sql::DELIVERY_GET, [id.0], delivery_from)?;
-        let Some(mut delivery) = known.filter(|known| known.endpoint == endpoint) else { return Ok(None) };
+        known.filter(|known| known.endpoint == endpoint).map(|known| self.again(known)).transpose()
+    }
+
+    /// Due now, with all its time.
+    pub(super) fn again(&self, mut delivery: Delivery) -> Result<Delivery> {
         delivery.again(self.now);
         self.save_delivery(&delivery)?;
-        Ok(Some(delivery))
+        Ok(delivery)
     }
 
     /// Those of the events that the endpoint wants. How many; `None` where the endpoint went meanwhile.
@@ -317,9 +326,8 @@ impl Change<'_> {
         let Some(event) = event.filter(|event| types.has(event.kind)) else { return Ok(false) };
         let key = params![job.as_bytes(), ver, endpoint.0];
         match load::first(self.connection, sql::DELIVERY_OF, key, delivery_from)? {
-            Some(mut delivery) => {
-                delivery.again(self.now);
-                self.save_delivery(&delivery)?;
+            Some(delivery) => {
+                self.again(delivery)?;
             }
             None => self.add_delivery(endpoint, (job, ver), event.kind, event.at)?,
         }
@@ -402,6 +410,25 @@ impl WebhookStore for SqliteStore {
         delivery: DeliveryId,
     ) -> Result<Option<Delivery>, StoreError> {
         self.writer.write(Kind::Other, move |change| change.redeliver(project, endpoint, delivery)).await
+    }
+
+    async fn job_deliveries(
+        &self,
+        project: ProjectId,
+        job: JobId,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Option<JobDeliveries>, StoreError> {
+        self.readers.read(move |connection| job_deliveries::page(connection, project, job, after, limit)).await
+    }
+
+    async fn redeliver_of_job(
+        &self,
+        project: ProjectId,
+        job: JobId,
+        delivery: DeliveryId,
+    ) -> Result<Option<Delivery>, StoreError> {
+        self.writer.write(Kind::Other, move |change| change.redeliver_of_job(project, job, delivery)).await
     }
 
     /// The feed is read in rounds beside the writer, as far as it goes when the call begins.

@@ -181,6 +181,11 @@ async fn a_link_is_read_by_anyone_for_a_while() {
 
 /// Answers every request as an S3 that takes anything, and keeps what it was sent, but for the bodies.
 fn recorder() -> (String, Arc<Mutex<Vec<String>>>) {
+    recorder_that(|_| ())
+}
+
+/// The same, which does something before it answers a request.
+fn recorder_that(before: impl Fn(&str) + Send + 'static) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -196,6 +201,7 @@ fn recorder() -> (String, Arc<Mutex<Vec<String>>>) {
             let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
             let mut body = vec![0; length.unwrap_or(0)];
             drop(stream.read_exact(&mut body));
+            before(&head);
             let body = match () {
                 () if head.starts_with("head") => String::new(),
                 () if head.contains("?uploads") => {
@@ -249,6 +255,49 @@ async fn encryption_is_asked_for_and_bytes_are_signed_with_every_object() {
             assert_eq!(signed.map(str::len), Some(64), "the digest of what is sent is part of its signature: {head}");
         }
     }
+}
+
+/// A recorder that keeps an answer to itself until it is told to give it; and word of its being asked.
+fn silent_at(question: fn(&str) -> bool) -> (String, std::sync::mpsc::Receiver<()>, std::sync::mpsc::Sender<()>) {
+    let ((tell, asked), (go, wait)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+    let (url, _) = recorder_that(move |head| {
+        if question(head) {
+            let _test_is_over = (tell.send(()).is_err(), wait.recv().is_err());
+        }
+    });
+    (url, asked, go)
+}
+
+/// An upload of two parts, one question of which is answered after so much time, or never.
+async fn after(question: fn(&str) -> bool, seconds: u64, answered: bool) -> Result<(), ArtifactError> {
+    let (url, asked, go) = silent_at(question);
+    let store = BucketArtifacts::open(&options(&url, "s3://videos/p")).unwrap();
+    let upload = tokio::spawn(async move {
+        let mut writer = store.writer(&key("1/a")).await.unwrap();
+        writer.write(Bytes::from(vec![1; 9 << 20])).await.unwrap();
+        writer.finish().await
+    });
+    tokio::task::spawn_blocking(move || asked.recv().unwrap()).await.unwrap();
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+    // A limit that is over is felt before the answer comes.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    if answered {
+        go.send(()).unwrap();
+    }
+    tokio::time::timeout(BOUND, upload).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn an_upload_may_take_minutes_to_complete_and_not_to_send() {
+    // Some that speak S3 copy all parts before they answer.
+    let error = after(|head| head.starts_with("post") && head.contains("?uploadid="), 590, true).await.unwrap_err();
+    assert!(error.to_string().contains("the bucket has 0 bytes of"), "the recorder stores nothing: {error}");
+    let error = after(|head| head.starts_with("put") && head.contains("partnumber="), 91, false).await.unwrap_err();
+    assert!(matches!(error, ArtifactError::Unavailable(_)), "{error}");
 }
 
 /// The most memory this process ever had, in KiB.

@@ -297,8 +297,10 @@ impl World {
     }
 
     fn late(&self, claim: &Claim) -> LateInput {
-        match self.below(4) {
+        let gone = Failure::new(FailureCode::ArtifactUnavailable, "its bytes are gone");
+        match self.below(5) {
             0 => LateInput::Ended,
+            3 => LateInput::SourceGone(gone),
             1 => LateInput::Absent,
             2 => LateInput::LimitPassed,
             _ => LateInput::Stored(vec![output(claim)]),
@@ -398,6 +400,7 @@ impl World {
         self.count("events", usize::try_from(expected.events).unwrap());
         self.count("artifacts", expected.artifacts.len());
         self.count("more", usize::from(expected.more));
+        self.count("endpoints", usize::try_from(expected.endpoints).unwrap());
     }
 
     /// How long the feed has been kept waiting, and for which connections, is a matter of the database and of its users.
@@ -540,12 +543,13 @@ async fn every_store_answers_alike() {
     }
     assert!(ended >= 5, "hardly any request ended by its sender's word: {ended}");
     // Few jobs complete, so few outputs expire; and most jobs are kept by a doubt of their account.
-    for name in ["artifacts", "jobs"] {
+    for name in ["artifacts", "jobs", "endpoints"] {
         assert!(counted.get(name).is_some_and(|times| *times >= 2), "{name} hardly expire: {counted:?}");
     }
     let webhooks = ["taken", "lost events", "tried", "pending", "delivered", "exhausted", "disabled", "replayed"];
+    let of_jobs = ["of jobs", "redelivered of jobs"];
     let jobs = ["opened", "stale", "conflict", "doubted", "full", "paced", "events", "more"];
-    for name in jobs.into_iter().chain(webhooks) {
+    for name in jobs.into_iter().chain(webhooks).chain(of_jobs) {
         assert!(counted.get(name).is_some_and(|times| *times >= 5), "{name} is hardly reached: {counted:?}");
     }
 }

@@ -29,3 +29,4 @@ mod retention_days;
 mod suite;
 mod webhooks;
 mod webhooks_machines;
+mod webhooks_of_jobs;

@@ -171,19 +171,23 @@ async fn no_plan_reads_all_that_waits_at_a_dead_endpoint_or_all_endpoints() {
     run(&format!(
         "set auto_explain.log_min_duration = -1; set auto_explain.log_analyze = on; set auto_explain.log_timing = off;
          analyze delivery; analyze endpoint; prepare take as {}; prepare next as {}; prepare tell as {}; prepare load as {};
-         prepare save as {}; prepare replay as {}",
+         prepare save as {}; prepare replay as {}; prepare own as {}; prepare forget as {}",
         query("take_deliveries"),
         query("delivery_next"),
         query("event_insert"),
         query("deliveries_lock"),
         query("deliveries_save"),
-        query("replay_save")
+        query("replay_save"),
+        query("job_deliveries"),
+        query("endpoints_forget")
     ))
     .await;
     let take = "execute take (null, 64, 10, '{}', 30000000, 5, 10000, 259200000000)";
     let tell = "execute tell (array[gen_random_uuid(), gen_random_uuid()], '{1,1}', '{1,1}', '{1,1}',
                               array[now_us(), now_us()], '{x,x}')";
     let load = "execute load ('{1,2}', null)";
+    let own = "execute own ('00000000-0000-0000-0000-000000000001', 9223372036854775807, 21)";
+    let forget = "execute forget (100)";
     let save = format!(
         "execute save ('{{1,2}}', '{{1,1}}', '{{1,1}}', '{{1,1}}', '{{{dead}}}', '{{1}}', '{{9}}', '{{0}}',
                        '{{1}}', array[nextval('event_seq')], '{{1}}', '{{200}}', '{{1}}', '{{x}}', 20)"
@@ -192,7 +196,8 @@ async fn no_plan_reads_all_that_waits_at_a_dead_endpoint_or_all_endpoints() {
         |jobs: &str, times: &str| format!("execute replay ({dead}, '{jobs}', '{{1,1}}', '{{1,1}}', '{times}', null)");
     let nothing = replay("{00000000-0000-0000-0000-000000000000,00000000-0000-0000-0000-000000000001}", "{0,0}");
     for _ in 0..KEPT_AFTER {
-        run(&format!("begin; {take}; execute next; {tell}; {load}; {save}; {nothing}; rollback")).await;
+        run(&format!("begin; {take}; execute next; {tell}; {load}; {save}; {nothing}; {own}; {forget}; rollback"))
+            .await;
     }
     let fill = |endpoint: i64, rows: usize| {
         format!(
@@ -214,7 +219,9 @@ async fn no_plan_reads_all_that_waits_at_a_dead_endpoint_or_all_endpoints() {
         }
         let due = "due_at > now_us() and endpoint";
         let count = |endpoint| format!("select count(*) from delivery where {due} = {endpoint}");
-        for (statement, end) in [(take, "commit"), (tell, "commit"), ("execute next", "rollback"), (load, "rollback")] {
+        for (statement, end) in
+            [(take, "commit"), (tell, "commit"), ("execute next", "rollback"), (load, "rollback"), (own, "rollback")]
+        {
             run("begin; set local auto_explain.log_min_duration = 0").await;
             assert_little(&session.plans_of(statement).await);
             run(end).await;
@@ -229,6 +236,12 @@ async fn no_plan_reads_all_that_waits_at_a_dead_endpoint_or_all_endpoints() {
         let of = async |endpoint| -> i64 { session.client.query_one(&count(endpoint), &[]).await.unwrap().get(0) };
         taken.push((of(dead).await, of(well).await));
     }
+    // An endpoint that is gone is looked at, what waits at it is not.
+    run("update endpoint set status = 4 where id > 4000").await;
+    run("begin; set local auto_explain.log_min_duration = 0").await;
+    let plans = session.plans_of(forget).await;
+    run("rollback").await;
+    assert!(plans.iter().any(|plan| plan.contains("using delivery_log on delivery")), "{plans:#?}");
     // With two new ones at each round.
     assert_eq!(taken[..3], [(0, 10), (1, 20), (11, 24)], "alone, one at a time, as many as others");
     let ended = session.client.query_one("select count(*) from delivery where state = 4", &[]).await.unwrap();

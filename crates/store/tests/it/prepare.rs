@@ -84,6 +84,7 @@ fn hot_queries_search_by_key() {
         "deliveries_exhaust",
         "delivery_get",
         "delivery_of",
+        "job_told",
         "deliveries",
         "tries",
         "try_trim",
@@ -106,4 +107,18 @@ fn hot_queries_search_by_key() {
             assert!(!scans && !step.contains("TEMP B-TREE"), "{name}: {step}");
         }
     }
+}
+
+/// They are sorted, but only they are read.
+#[test]
+fn deliveries_of_a_job_are_found_by_the_job() {
+    let folder = Folder::new();
+    drop(longtake_store::open(&folder.url(), options(Arc::new(HandClock::new()))).unwrap());
+    let connection = Connection::open(folder.path().join("longtake.db")).unwrap();
+    let text = include_str!("../../src/sqlite/queries/job_deliveries.sql");
+    let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {text}")).unwrap();
+    let nulls = vec![rusqlite::types::Null; plan.parameter_count()];
+    let steps = plan.query_map(rusqlite::params_from_iter(nulls), |row| row.get::<_, String>(3)).unwrap();
+    let steps: Vec<String> = steps.map(Result::unwrap).collect();
+    assert!(steps[0].contains("USING INDEX sqlite_autoindex_delivery_1 (job=?)"), "{steps:?}");
 }

@@ -124,7 +124,7 @@ pub async fn an_old_job_goes_with_all_that_belongs_to_it(given: &Given) {
     let young = finish(given, executor, with_key(given, "young"), ACCOUNT, "p-3").await;
     let whole = given.store.timeline(PROJECT, young.work.job).await.unwrap();
     let expired = expire(given, &of_all(jobs(days(9)))).await;
-    assert_eq!(expired, Expired { jobs: 2, events: 9, artifacts: vec![key.clone()], more: false });
+    assert_eq!(expired, Expired { jobs: 2, events: 9, artifacts: vec![key.clone()], ..Expired::default() });
     for gone in [job, left.work.job] {
         assert_eq!(given.store.get(PROJECT, gone).await.unwrap(), None);
         assert_eq!(given.store.timeline(PROJECT, gone).await.unwrap(), None);

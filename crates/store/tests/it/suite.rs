@@ -210,4 +210,9 @@ suite! {
         a_delivery_goes_with_its_job_and_not_before,
         what_its_circuit_left_no_try_ends_when_its_time_is_over,
     }
+    webhooks_of_jobs {
+        a_job_shows_what_was_sent_about_it_to_whomever,
+        a_delivery_of_a_job_is_told_again_to_whomever,
+        a_removed_endpoint_is_forgotten_with_its_last_delivery,
+    }
 }

@@ -42,24 +42,24 @@ pub fn tried(due: &Due, answer: Answer, at: Timestamp) -> Tried {
     Tried { delivery: due.delivery.id, answer, log, jitter: 0 }
 }
 
-async fn endpoint(given: &Given, types: EventTypes) -> Endpoint {
+pub async fn endpoint(given: &Given, types: EventTypes) -> Endpoint {
     given.store.create_endpoint(new_endpoint(PROJECT, types)).await.unwrap().unwrap()
 }
 
-async fn all_types(given: &Given) -> Endpoint {
+pub async fn all_types(given: &Given) -> Endpoint {
     endpoint(given, EventTypes::ALL).await
 }
 
-async fn take(given: &Given) -> Vec<Due> {
+pub async fn take(given: &Given) -> Vec<Due> {
     given.store.take_deliveries(&room()).await.unwrap()
 }
 
-async fn finish(given: &Given, due: &Due, answer: Answer) {
+pub async fn finish(given: &Given, due: &Due, answer: Answer) {
     given.store.finish_deliveries(vec![tried(due, answer, given.now())]).await.unwrap();
 }
 
 /// Takes and delivers until nothing is due: who was told of what, in order.
-async fn drain(given: &Given) -> Vec<(EndpointId, JobId, u32)> {
+pub async fn drain(given: &Given) -> Vec<(EndpointId, JobId, u32)> {
     let mut told = Vec::new();
     loop {
         let due = take(given).await;
@@ -81,11 +81,11 @@ async fn now_is(given: &Given, endpoint: EndpointId) -> Endpoint {
     given.store.endpoint(PROJECT, endpoint).await.unwrap().unwrap()
 }
 
-async fn change(given: &Given, endpoint: EndpointId, change: EndpointChange) -> Endpoint {
+pub async fn change(given: &Given, endpoint: EndpointId, change: EndpointChange) -> Endpoint {
     given.store.change_endpoint(PROJECT, endpoint, change).await.unwrap().unwrap()
 }
 
-fn disabled() -> EndpointChange {
+pub fn disabled() -> EndpointChange {
     EndpointChange { enabled: Some(false), ..EndpointChange::default() }
 }
 
@@ -93,12 +93,12 @@ fn enabled() -> EndpointChange {
     EndpointChange { enabled: Some(true), ..EndpointChange::default() }
 }
 
-fn deleted() -> EndpointChange {
+pub fn deleted() -> EndpointChange {
     EndpointChange { delete: true, ..EndpointChange::default() }
 }
 
 /// A job with a `webhook_url` of its own.
-fn with_webhook(given: &Given, endpoint: EndpointId, types: EventTypes) -> NewJob {
+pub fn with_webhook(given: &Given, endpoint: EndpointId, types: EventTypes) -> NewJob {
     let mut new = given.new_job();
     new.request.webhook = Some(VideoWebhook {
         endpoint,

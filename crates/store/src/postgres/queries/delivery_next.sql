@@ -1,4 +1,5 @@
--- When the next delivery can be taken: one probe for each endpoint that has anything pending.
+-- When the next delivery can be taken: one probe for each endpoint that has anything pending. What is of no endpoint
+-- (endpoints_forget.sql) is never taken, so nobody waits for it.
 with recursive waiting (endpoint) as (
     (select d.endpoint from delivery d where d.due_at is not null order by d.endpoint, d.due_at, d.id limit 1)
     union all
@@ -8,6 +9,6 @@ with recursive waiting (endpoint) as (
 )
 select min(greatest((select d.due_at from delivery d where d.endpoint = w.endpoint and d.due_at is not null
                      order by d.endpoint, d.due_at, d.id limit 1),
-                    coalesce(e.open_until, 0)))
-from waiting w left join lateral (select open_until from endpoint where id = w.endpoint limit 1) e on true
+                    e.open_until))
+from waiting w cross join lateral (select open_until from endpoint where id = w.endpoint limit 1) e
 where w.endpoint is not null;

@@ -108,7 +108,8 @@ impl World {
             1 => self.change_endpoint().await,
             2..5 => self.take().await,
             5..7 => self.finish().await,
-            7..10 => self.log().await,
+            7..9 => self.log().await,
+            9 => self.log_of_job().await,
             10 => self.tell_again().await,
             _ => drop(same!(self.next_delivery_at())),
         }
@@ -171,6 +172,21 @@ impl World {
                 1,
             );
             self.hooks.deliveries.push((project, endpoint, delivery.id));
+        }
+    }
+
+    /// Mostly of a job that has one, at times of another than the delivery's.
+    async fn log_of_job(&mut self) {
+        let Some((project, job)) = self.hooks.pick(&self.jobs) else { return };
+        let after = self.hooks.pick(&self.hooks.deliveries).map(|(.., delivery)| delivery);
+        let (after, limit) = (after.filter(|_| self.hooks.one_in(3)), self.hooks.below(9));
+        let Some(seen) = same!(self.job_deliveries(project, job, after, limit)) else { return };
+        self.count("of jobs", seen.page.deliveries.len());
+        let Some((delivery, _)) = self.hooks.pick(&seen.page.deliveries) else { return };
+        if self.hooks.one_in(3) {
+            let job = self.hooks.pick(&self.jobs).filter(|_| self.hooks.one_in(4)).map_or(job, |(_, other)| other);
+            let again = same!(self.redeliver_of_job(project, job, delivery.id));
+            self.count("redelivered of jobs", usize::from(again.is_some()));
         }
     }
 
