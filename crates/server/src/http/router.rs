@@ -62,6 +62,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(feed::feed))
         .routes(routes!(feed::socket::socket))
         .routes(routes!(videos::timeline::timeline))
+        .routes(routes!(videos::deliveries::list))
+        .routes(routes!(videos::deliveries::redeliver))
         .routes(routes!(videos::cancel::cancel))
         .routes(routes!(videos::retry::retry))
         .routes(routes!(videos::resolve::resolve))

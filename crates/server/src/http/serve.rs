@@ -14,6 +14,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -29,6 +31,11 @@ const MAX_HTTP2_STREAMS: u32 = 128;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Time for the first request of a connection to arrive before a stopping server says goodbye to it.
 const FIRST_WORDS: Duration = Duration::from_millis(100);
+/// Most that the kernel keeps for a client beyond what its window takes, in bytes. The kernel's own measure is megabytes:
+/// that much for each listener that reads nothing, and a client is slow long before a write to it stands still. Enough
+/// that a fast one never waits for us.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: u32 = 256 << 10;
 /// Room above the limit of headers, so that hyper lets them through and the answer has our envelope.
 const HEADER_SLACK: usize = 2;
 
@@ -173,11 +180,31 @@ fn builder(limits: &Limits) -> Builder<TokioExecutor> {
 }
 
 fn guarded(stream: TcpStream, opening: Duration, write: Duration) -> StallGuard<TcpStream> {
-    // Events are small and must not wait for more of them.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection keeps its delay");
+    if let Err(error) = set_options(&stream, write) {
+        tracing::debug!(%error, "a connection keeps the kernel's ways");
     }
-    StallGuard::new(stream, opening, write)
+    StallGuard::new(stream, opening, write, reset)
+}
+
+fn set_options(stream: &TcpStream, write: Duration) -> io::Result<()> {
+    // Events are small and must not wait for more of them.
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    {
+        let socket = SockRef::from(stream);
+        socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
+        // What the kernel has taken from us must arrive too: of a quiet stream it takes hours of events.
+        socket.set_tcp_user_timeout(Some(write))?;
+    }
+    Ok(())
+}
+
+/// What the kernel still has for a peer that takes nothing is thrown away with the connection; politely closed, it would
+/// be kept for minutes more.
+fn reset(stream: &TcpStream) {
+    if let Err(error) = stream.set_zero_linger() {
+        tracing::debug!(%error, "a connection that stands still is closed politely");
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a breath of the accept loop; it decides nothing about jobs")]
@@ -189,7 +216,70 @@ async fn pause() {
 mod tests {
     use std::io::{Read, Write};
 
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpSocket;
+
     use super::*;
+
+    /// The longest anything is waited for.
+    const BOUND: Duration = Duration::from_secs(30);
+
+    /// The server's end of a connection, and a client's whose kernel takes little that it does not read.
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(8 << 10).unwrap();
+        let (client, server) = tokio::join!(socket.connect(listener.local_addr().unwrap()), listener.accept());
+        (server.unwrap().0, client.unwrap())
+    }
+
+    /// Writes until that fails; how many bytes were taken.
+    async fn fill(mut stream: impl AsyncWriteExt + Unpin) -> (usize, io::ErrorKind) {
+        let (mut taken, piece) = (0, [0; 16 << 10]);
+        let failed = async {
+            loop {
+                match stream.write(&piece).await {
+                    Ok(count) => taken += count,
+                    Err(error) => break error.kind(),
+                }
+            }
+        };
+        let failed = tokio::time::timeout(BOUND, failed).await.unwrap();
+        (taken, failed)
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_is_reset_and_what_was_kept_for_him_is_gone() {
+        let (server, mut client) = pair().await;
+        let limit = Duration::from_millis(50);
+        let (taken, failed) = fill(StallGuard::new(server, BOUND, limit, reset)).await;
+        assert_eq!(failed, io::ErrorKind::TimedOut);
+        let mut read = Vec::new();
+        let end = tokio::time::timeout(BOUND, client.read_to_end(&mut read)).await.unwrap();
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert!(read.len() < taken, "{} of {taken} came", read.len());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn little_is_kept_for_who_takes_nothing() {
+        let (server, _client) = pair().await;
+        let (taken, failed) = fill(guarded(server, BOUND, Duration::from_secs(1))).await;
+        assert_eq!(failed, io::ErrorKind::TimedOut);
+        assert!(taken < 3 * UNSENT_BYTES as usize, "{taken} bytes");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn what_the_kernel_has_taken_must_arrive_too() {
+        const LITTLE: usize = 128 << 10;
+        let (server, _client) = pair().await;
+        // Of the guard's own limits none is over in time.
+        let mut server = guarded(server, 10 * BOUND, Duration::from_secs(1));
+        tokio::time::timeout(BOUND, server.write_all(&[0; LITTLE])).await.unwrap().unwrap();
+        let end = tokio::time::timeout(BOUND, server.read_u8()).await.unwrap();
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
 
     #[tokio::test]
     async fn who_connected_before_the_stop_is_answered() {

@@ -17,6 +17,8 @@ const OPENING_BYTES: usize = 24;
 pub struct StallGuard<S> {
     stream: S,
     limit: Duration,
+    /// Asked of the stream whose write has failed so.
+    give_up: fn(&S),
     timer: Pin<Box<Sleep>>,
     waiting: bool,
     opening: Pin<Box<Sleep>>,
@@ -24,10 +26,11 @@ pub struct StallGuard<S> {
 }
 
 impl<S> StallGuard<S> {
-    /// Guards a stream: `opening` bounds the time to its first bytes, `limit` each write.
-    pub fn new(stream: S, opening: Duration, limit: Duration) -> Self {
+    /// Guards a stream: `opening` bounds the time to its first bytes, `limit` each write. `give_up` is asked of a stream
+    /// whose write took longer, before its owner drops it.
+    pub fn new(stream: S, opening: Duration, limit: Duration, give_up: fn(&S)) -> Self {
         let sleep = |time| Box::pin(tokio::time::sleep_until(Instant::now() + time));
-        Self { stream, limit, timer: sleep(limit), waiting: false, opening: sleep(opening), received: 0 }
+        Self { stream, limit, give_up, timer: sleep(limit), waiting: false, opening: sleep(opening), received: 0 }
     }
 
     /// Passes progress on; while there is none, the timer runs.
@@ -41,6 +44,7 @@ impl<S> StallGuard<S> {
             self.timer.as_mut().reset(Instant::now() + limit);
         }
         ready!(self.timer.as_mut().poll(context));
+        (self.give_up)(&self.stream);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing")))
     }
 }
@@ -103,7 +107,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_who_takes_nothing_is_given_up() {
         let (stream, _peer) = tokio::io::duplex(16);
-        let mut guard = StallGuard::new(stream, Duration::from_secs(60), Duration::from_millis(20));
+        let mut guard = StallGuard::new(stream, Duration::from_secs(60), Duration::from_millis(20), |_| {});
         let error = guard.write_all(&[0; 64]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
@@ -112,7 +116,7 @@ mod tests {
     async fn a_peer_who_says_too_little_is_given_up() {
         let (stream, mut peer) = tokio::io::duplex(64);
         peer.write_all(b"PRI").await.unwrap();
-        let mut guard = StallGuard::new(stream, Duration::from_millis(20), Duration::from_secs(60));
+        let mut guard = StallGuard::new(stream, Duration::from_millis(20), Duration::from_secs(60), |_| {});
         let error = guard.read_to_end(&mut Vec::new()).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }

@@ -22,8 +22,9 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time for the first bytes of the answer's body, which only the log wants.
 const BODY_TIMEOUT: Duration = Duration::from_secs(1);
-/// Idle connections kept for each receiver, and how long: shorter than common servers keep theirs.
-const IDLE_PER_HOST: usize = 4;
+/// Idle connections kept for each receiver, as many as it may have tries under way, or a burst would open each anew; and
+/// how long: shorter than common servers keep theirs.
+const IDLE_PER_HOST: usize = 32;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Longest URL, in bytes.
 pub const MAX_URL_BYTES: usize = 2_048;

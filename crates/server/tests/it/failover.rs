@@ -65,7 +65,7 @@ impl Site {
         let settings = Settings {
             vendor: Class::Lookup.config(vendor.url(), 400, &limit),
             pool_size: 6,
-            artifacts,
+            artifacts: crate::fleet::artifacts::Artifacts::Folder(artifacts),
             ttl_secs: TTL_SECS,
             public_url: None,
         };

@@ -37,6 +37,7 @@ mod remix;
 mod retention;
 mod socket;
 mod spreading;
+mod standstill;
 mod videos;
 mod webhook_endpoints;
 mod webhook_targets;

@@ -9,6 +9,7 @@ pub mod content;
 pub mod cost;
 pub mod create;
 pub mod delete;
+pub mod deliveries;
 pub mod fields;
 pub mod get;
 pub mod link;

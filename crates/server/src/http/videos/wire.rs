@@ -216,6 +216,7 @@ fn charges_on_submit(app: &App, account: AccountId) -> bool {
 fn cost_of(app: &App, attempt: &Attempt, request: &VideoRequest) -> Option<u64> {
     let costs = match attempt.state {
         AttemptState::Done => true,
+        AttemptState::FailedAtProvider if attempt.is_lost_result() => true,
         AttemptState::Accepted | AttemptState::LateAccepted | AttemptState::FailedAtProvider => {
             charges_on_submit(app, attempt.account)
         }

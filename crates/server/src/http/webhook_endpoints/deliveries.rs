@@ -3,11 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 use longtake_core::id::DeliveryId;
+use longtake_core::webhook::{Delivery, DeliveryPage, Try};
 
 use super::path::{
     DeliveryInPath, EndpointInPath, Manager, delivery_id, delivery_not_found, endpoint_not_found, find_enabled,
 };
-use super::wire::{DeliveryBody, DeliveryList, delivery};
+use super::wire::{DeliveryBody, DeliveryList, delivery, delivery_list};
 use crate::app::App;
 use crate::http::auth::Reader;
 use crate::http::error::{ApiError, ErrorBody, ErrorCode};
@@ -31,20 +32,11 @@ pub async fn list(
     State(app): State<App>,
     Reader(caller): Reader,
     EndpointInPath(id): EndpointInPath,
-    mut query: Query,
+    query: Query,
 ) -> Result<Json<DeliveryList>, ApiError> {
-    let after = query.take("after").map(|text| delivery_id(&text).ok_or_else(unknown_after)).transpose()?;
-    let limit = query.take("limit").map_or(Ok(DEFAULT_LIMIT), |text| limit(&text))?;
-    query.done("after and limit")?;
+    let (after, limit) = page(query)?;
     let page = app.store.deliveries(caller.project, id, after, limit).await?.ok_or_else(endpoint_not_found)?;
-    let data: Vec<DeliveryBody> = page.deliveries.iter().map(|(row, tries)| delivery(row, tries)).collect();
-    Ok(Json(DeliveryList {
-        object: "list",
-        first_id: data.first().map(|row| row.id.clone()),
-        last_id: data.last().map(|row| row.id.clone()),
-        has_more: page.has_more,
-        data,
-    }))
+    Ok(Json(delivery_list(&page, None)))
 }
 
 /// Sends one delivery again, now and for as long as a new one, whatever became of it before.
@@ -69,11 +61,30 @@ pub async fn redeliver(
     find_enabled(&app, &caller, id).await?;
     app.store.redeliver(caller.project, id, row).await?.ok_or_else(delivery_not_found)?;
     app.engine.deliver_now();
-    // With its log: the newest delivery behind the one that would follow it.
-    let behind = Some(DeliveryId(row.0.saturating_add(1)));
-    let page = app.store.deliveries(caller.project, id, behind, 1).await?.ok_or_else(endpoint_not_found)?;
-    let found = page.deliveries.first().filter(|(found, _)| found.id == row).ok_or_else(delivery_not_found)?;
-    Ok(Json(delivery(&found.0, &found.1)))
+    let page = app.store.deliveries(caller.project, id, behind(row), 1).await?.ok_or_else(endpoint_not_found)?;
+    let (found, tries) = the_one(&page, row).ok_or_else(delivery_not_found)?;
+    Ok(Json(delivery(found, tries, None)))
+}
+
+/// What a page of deliveries begins behind, and how many it holds at most.
+///
+/// # Errors
+/// `invalid_after`, and what is wrong with the other parameters.
+pub fn page(mut query: Query) -> Result<(Option<DeliveryId>, usize), ApiError> {
+    let after = query.take("after").map(|text| delivery_id(&text).ok_or_else(unknown_after)).transpose()?;
+    let limit = query.take("limit").map_or(Ok(DEFAULT_LIMIT), |text| limit(&text))?;
+    query.done("after and limit")?;
+    Ok((after, limit))
+}
+
+/// Where a page begins whose first row is this delivery, if it is there: behind the one that would follow it.
+pub const fn behind(row: DeliveryId) -> Option<DeliveryId> {
+    Some(DeliveryId(row.0.saturating_add(1)))
+}
+
+/// This delivery with its log, where such a page holds it.
+pub fn the_one(page: &DeliveryPage, row: DeliveryId) -> Option<(&Delivery, &[Try])> {
+    page.deliveries.first().filter(|(found, _)| found.id == row).map(|(found, tries)| (found, tries.as_slice()))
 }
 
 fn unknown_after() -> ApiError {

@@ -9,10 +9,10 @@ pub mod create;
 pub mod deliveries;
 mod fields;
 pub mod list;
-mod path;
+pub mod path;
 pub mod replay;
 pub mod secrets;
 pub mod test;
-mod wire;
+pub mod wire;
 
 pub use fields::check_url;

@@ -3,8 +3,9 @@
 //! An endpoint says some things twice: as the contract calls them, and as the official SDKs read them.
 
 use longtake_core::event::EventKind;
+use longtake_core::id::EndpointId;
 use longtake_core::time::Timestamp;
-use longtake_core::webhook::{Delivery, DeliveryState, Endpoint, EndpointStatus, EventTypes, Try};
+use longtake_core::webhook::{Delivery, DeliveryPage, DeliveryState, Endpoint, EndpointStatus, EventTypes, Try};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -114,6 +115,9 @@ pub struct DeliveryBody {
     pub kind: &'static str,
     /// The video.
     pub video: String,
+    /// The webhook endpoint that it is for; null for the `webhook_url` of the video.
+    #[schema(example = "we_1")]
+    pub endpoint: Option<String>,
     /// `pending`, `delivered`, `exhausted` (tried for as long as it should be) or `disabled` (its endpoint is told nothing).
     #[schema(value_type = String, example = "delivered")]
     pub state: &'static str,
@@ -195,14 +199,27 @@ pub fn endpoint_with_secret(app: &App, shown: &Endpoint) -> EndpointBody {
     EndpointBody { secret: secret.clone(), signing_secret: secret, ..endpoint(app, shown) }
 }
 
-/// A delivery with its newest tries.
-pub fn delivery(delivery: &Delivery, tries: &[Try]) -> DeliveryBody {
+/// A page of deliveries; `own` stands for the `webhook_url` of their video.
+pub fn delivery_list(page: &DeliveryPage, own: Option<EndpointId>) -> DeliveryList {
+    let data: Vec<DeliveryBody> = page.deliveries.iter().map(|(row, tries)| delivery(row, tries, own)).collect();
+    DeliveryList {
+        object: "list",
+        first_id: data.first().map(|row| row.id.clone()),
+        last_id: data.last().map(|row| row.id.clone()),
+        has_more: page.has_more,
+        data,
+    }
+}
+
+/// A delivery with its newest tries; `own` stands for the `webhook_url` of its video.
+pub fn delivery(delivery: &Delivery, tries: &[Try], own: Option<EndpointId>) -> DeliveryBody {
     DeliveryBody {
         id: format!("whd_{}", delivery.id),
         object: "webhook_delivery",
         event: format!("evt_{}_{}", delivery.job, delivery.ver),
         kind: delivery.kind.word(),
         video: delivery.job.to_string(),
+        endpoint: (own != Some(delivery.endpoint)).then(|| format!("we_{}", delivery.endpoint)),
         state: match delivery.state {
             DeliveryState::Pending => "pending",
             DeliveryState::Delivered => "delivered",

@@ -4,7 +4,6 @@
 //! [`Observer`] looks at the rows again and again while things go wrong. I9 is of runs with a receiver of webhooks.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use longtake_core::event::EventKind;
 use longtake_testing::sim::Ledger;
 use tokio::task::JoinHandle;
 
+use super::artifacts::Artifacts;
 use super::db::Db;
 use super::feed::FeedReader;
 use super::hook::Hook;
@@ -42,7 +42,7 @@ pub struct Findings {
 pub struct Audit<'a> {
     pub db: &'a Arc<Db>,
     pub ledger: Ledger,
-    pub artifacts: &'a Path,
+    pub artifacts: &'a Artifacts,
     pub acknowledged: &'a Acknowledged,
     pub feed: Option<&'a FeedReader>,
     pub observer: &'a Observer,
@@ -198,7 +198,7 @@ impl Audit<'_> {
         let mut found = self.none("I8: completed without a video", bare).await?;
         for row in self.rows("select key, bytes, encode(sha256, 'hex') from artifact").await? {
             let key = text(&row[0]);
-            let Ok(bytes) = std::fs::read(self.artifacts.join(&key)) else {
+            let Some(bytes) = self.artifacts.read(&key) else {
                 found.push(format!("I8: there is no object {key}"));
                 continue;
             };

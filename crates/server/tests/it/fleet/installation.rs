@@ -8,6 +8,7 @@ use longtake_testing::proxy::{Behaviour, Proxy};
 use longtake_testing::sim::Faults;
 use tokio::time::Instant;
 
+use super::artifacts::Artifacts;
 use super::client::Client;
 use super::db::Db;
 use super::node::Node;
@@ -78,6 +79,7 @@ impl Installation {
         let dir = folder(name);
         let artifacts = dir.join("artifacts");
         std::fs::create_dir_all(&artifacts).map_err(|error| error.to_string())?;
+        let artifacts = Artifacts::Folder(artifacts);
         let options = PostgresOptions { max_connections: 200, ..PostgresOptions::default() };
         let db = Db::own(PostgresCluster::start_with(options));
         let faults = Faults {

@@ -4,6 +4,7 @@
 //! their keys over all nodes; `feed` reads `GET /v1/events` and never forgets; `audit` reads the rows, the vendor's books
 //! and the files, and says which invariant is broken. Absent: what goes wrong; that is the matrix's and the chaos run's.
 
+pub mod artifacts;
 pub mod audit;
 pub mod client;
 pub mod db;
@@ -17,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use artifacts::Artifacts;
 
 /// The admin key of every node.
 pub const ADMIN_KEY: &str = "a-key-of-the-tests-that-admins-use";
@@ -83,7 +86,7 @@ pub struct Settings {
     /// Connections of each node to the database.
     pub pool_size: u32,
     /// Where all nodes keep videos.
-    pub artifacts: PathBuf,
+    pub artifacts: Artifacts,
     /// Silence after which others take over, in seconds.
     pub ttl_secs: u32,
     /// Where the vendor reaches a node that takes its callbacks.
@@ -96,13 +99,14 @@ impl Settings {
         let Self { vendor, pool_size, artifacts, ttl_secs, public_url } = self;
         let public_url = public_url.as_ref().map_or_else(String::new, |url| format!("public_url = \"{url}\"\n"));
         format!(
-            "{public_url}artifacts = \"file:{}\"\nadmin_key = \"{ADMIN_KEY}\"\nsecret_key = \"{SECRET_KEY}\"\n\
+            "{public_url}{}admin_key = \"{ADMIN_KEY}\"\nsecret_key = \"{SECRET_KEY}\"\n\
              [database]\nurl = \"{database}\"\npool_size = {pool_size}\n\
              [worker]\nttl_secs = {ttl_secs}\nbeat_secs = 1\nmargin_secs = 1\ndrain_timeout_secs = 10\n\
              [server]\nstop_timeout_secs = 2\n\
              [webhooks]\nallow_networks = [\"127.0.0.0/8\"]\nallow_http = true\nlease_secs = 20\n\
-             [sandbox]\nenabled = false\n{vendor}\n",
-            artifacts.display(),
+             [sandbox]\nenabled = false\n{}{vendor}\n",
+            artifacts.line(),
+            artifacts.section(),
         )
     }
 }

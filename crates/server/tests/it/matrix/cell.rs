@@ -24,6 +24,8 @@ pub struct Cell {
     pub point: Point,
     pub fault: Fault,
     pub class: Class,
+    /// Videos lie in a bucket, not in a folder.
+    pub bucket: bool,
 }
 
 /// What came of it.
@@ -68,7 +70,8 @@ impl Report {
     /// One line of the table.
     pub fn row(&self) -> String {
         let Self { cell, jobs, kills, lost, billed_twice, held, recovery_ms, took_ms, violations } = self;
-        let name = format!("{:?} {:?} {}", cell.point, cell.fault, cell.class.word());
+        let place = if cell.bucket { " bucket" } else { "" };
+        let name = format!("{:?} {:?} {}{place}", cell.point, cell.fault, cell.class.word());
         let outcome = if violations.is_empty() { "ok" } else { "BROKEN" };
         format!(
             "{name:34} {jobs:>4} {kills:>6} {lost:>6} {billed_twice:>13} {held:>6} {recovery_ms:>12} {took_ms:>9}  {outcome}"
@@ -78,12 +81,17 @@ impl Report {
 
 impl Cell {
     pub const fn new(point: Point, fault: Fault, class: Class) -> Self {
-        Self { point, fault, class }
+        Self { point, fault, class, bucket: false }
+    }
+
+    pub const fn in_bucket(point: Point, fault: Fault, class: Class) -> Self {
+        Self { point, fault, class, bucket: true }
     }
 
     /// For folders and tables.
     pub fn name(self) -> String {
-        format!("{:?}-{:?}-{:?}", self.point, self.fault, self.class)
+        let place = if self.bucket { "-Bucket" } else { "" };
+        format!("{:?}-{:?}-{:?}{place}", self.point, self.fault, self.class)
     }
 
     /// Whether the combination can be.
@@ -97,7 +105,9 @@ impl Cell {
             matches!(self.fault, Fault::F10Late) && !self.class.can_find_out() && self.point.is_after_acceptance();
         // Nobody else calls.
         let silent = self.point.is_of_callbacks() && !matches!(self.class, Class::Callback);
-        !api && !late && !never && !silent
+        // In a folder there are no parts, and no way to it that could be cut.
+        let folder = !self.bucket && (self.fault.is_of_bucket() || matches!(self.point, Point::C12Parts));
+        !api && !late && !never && !silent && !folder
     }
 
     /// Whether a person may be needed: where nobody can find out, and somebody who knew is dead or heard nothing.
@@ -205,6 +215,9 @@ impl Cell {
         let findings = audit.run().await?;
         (report.lost, report.billed_twice) = (findings.lost, findings.billed_twice);
         report.violations.extend(findings.violations);
+        if self.bucket {
+            report.violations.extend(super::bucket::audit(stage).await?);
+        }
         let failed = stage.db.rows("select id, code, message from job where state not in (90, 92)").await?;
         if failed.len() > usize::from(self.fault == Fault::F10Reject) {
             report.violations.push(format!("not completed: {failed:?}"));

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use longtake_testing::proxy::Behaviour;
+use longtake_testing::proxy::{Behaviour, Proxy};
 use longtake_testing::sim::{CreateFault, Faults};
 
 use super::points::Point;
@@ -46,6 +46,8 @@ pub enum Fault {
     F9Database,
     /// Between the victim and the provider nothing passes.
     F9Provider,
+    /// Between the victim and the bucket of the videos nothing passes.
+    F9Bucket,
     /// The provider accepts, then drops the connection; the victim is killed.
     F10Drop,
     /// The provider accepts, then answers 500; the victim is killed.
@@ -88,7 +90,7 @@ pub const ABSENT: [(&str, &str); 2] = [
 ];
 
 impl Fault {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::F1,
         Self::F2,
         Self::F3Lost,
@@ -101,6 +103,7 @@ impl Fault {
         Self::F8,
         Self::F9Database,
         Self::F9Provider,
+        Self::F9Bucket,
         Self::F10Drop,
         Self::F10Error,
         Self::F10Late,
@@ -133,6 +136,11 @@ impl Fault {
             Self::F12Slow => Manner::Drips,
             _ => Manner::Takes,
         }
+    }
+
+    /// Strikes the way to a bucket.
+    pub const fn is_of_bucket(self) -> bool {
+        matches!(self, Self::F9Bucket)
     }
 
     /// Needs a server of its own.
@@ -215,8 +223,7 @@ impl Fault {
             Self::F5 => super::failover::strike(stage).await?,
             Self::F6 => stage.order("disk_full", 3),
             Self::F11 => stage.order("error_after_write", 3),
-            Self::F9Database => return partition(stage, true).await,
-            Self::F9Provider => return partition(stage, false).await,
+            Self::F9Database | Self::F9Provider | Self::F9Bucket => return partition(self, stage).await,
             Self::F13 => stage.pin_horizon(PIN_SECS),
             _ => {}
         }
@@ -244,14 +251,13 @@ async fn applied_unanswered(stage: &mut Stage) -> Result<(), String> {
 }
 
 /// Nothing passes in either direction until the others gave the victim up, or its calls must have failed.
-async fn partition(stage: &mut Stage, of_database: bool) -> Result<(), String> {
-    let proxy = if of_database { &stage.victim_db } else { &stage.victim_provider };
-    proxy.set(Behaviour { delay_ms: VANISHED_MS, black_hole: true, ..Behaviour::default() });
+async fn partition(fault: Fault, stage: &mut Stage) -> Result<(), String> {
+    way_of(fault, stage)?.set(Behaviour { delay_ms: VANISHED_MS, black_hole: true, ..Behaviour::default() });
     stage.victim.thaw();
-    if of_database {
+    if fault == Fault::F9Database {
         stage.until_given_up(FELT_BOUND).await?;
     } else {
-        // The victim goes on beating; what it feels is that its calls to the provider go nowhere.
+        // The victim goes on beating; what it feels is that its calls go nowhere.
         stage.start_others().await?;
         if stage.cell.point == Point::C19 {
             // One that drains beats no more; it gives up its sends, and ends.
@@ -265,8 +271,17 @@ async fn partition(stage: &mut Stage, of_database: bool) -> Result<(), String> {
         )
         .await?;
     }
-    let proxy = if of_database { &stage.victim_db } else { &stage.victim_provider };
+    let proxy = way_of(fault, stage)?;
     proxy.set(Behaviour::default());
     proxy.cut_all();
     Ok(())
+}
+
+/// The way of the victim that a partition is on.
+fn way_of(fault: Fault, stage: &Stage) -> Result<&Proxy, String> {
+    match fault {
+        Fault::F9Database => Ok(&stage.victim_db),
+        Fault::F9Bucket => stage.victim_bucket.as_ref().ok_or_else(|| "there is no bucket".to_owned()),
+        _ => Ok(&stage.victim_provider),
+    }
 }

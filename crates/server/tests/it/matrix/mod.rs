@@ -4,6 +4,7 @@
 //! rows, the vendor's books and the files. Every change runs [`subset::CELLS`]; `cargo xtask matrix` runs all of it.
 //! Absent, with the reasons in [`faults::ABSENT`]: what ends the database itself.
 
+mod bucket;
 mod cell;
 mod failover;
 mod faults;
@@ -78,6 +79,12 @@ async fn the_named_subset_of_the_crash_matrix_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_crash_matrix_holds_with_videos_in_a_bucket() {
+    let named = named().map(|cells| cells.into_iter().filter(|cell| cell.bucket).collect());
+    judge(&run(named.unwrap_or_else(|| bucket::CELLS.into())).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes hours: cargo xtask matrix"]
 async fn the_whole_crash_matrix_holds() {
     judge(&run(named().unwrap_or_else(subset::whole)).await);
@@ -85,7 +92,7 @@ async fn the_whole_crash_matrix_holds() {
 
 #[test]
 fn the_subset_has_each_point_each_fault_and_each_class() {
-    let cells: Vec<Cell> = subset::CELLS.into_iter().chain(subset::VENDOR_CELLS).collect();
+    let cells: Vec<Cell> = subset::CELLS.into_iter().chain(subset::VENDOR_CELLS).chain(bucket::CELLS).collect();
     let points: BTreeSet<Point> = cells.iter().map(|cell| cell.point).collect();
     let faults: BTreeSet<Fault> = cells.iter().map(|cell| cell.fault).collect();
     let classes: BTreeSet<Class> = cells.iter().map(|cell| cell.class).collect();

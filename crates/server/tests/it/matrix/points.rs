@@ -34,6 +34,8 @@ pub enum Point {
     C10After,
     C11,
     C12,
+    /// Parts of the copy lie in the bucket, and are no object yet.
+    C12Parts,
     C13,
     C14,
     C15,
@@ -44,7 +46,7 @@ pub enum Point {
 }
 
 impl Point {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::C1,
         Self::C2,
         Self::C3,
@@ -59,6 +61,7 @@ impl Point {
         Self::C10After,
         Self::C11,
         Self::C12,
+        Self::C12Parts,
         Self::C13,
         Self::C14,
         Self::C15,
@@ -84,6 +87,7 @@ impl Point {
             Self::C10After => "C10.after",
             Self::C11 => "C11",
             Self::C12 => "C12",
+            Self::C12Parts => "C12.parts",
             Self::C13 => "C13",
             Self::C14 => "C14",
             Self::C15 => "C15",
@@ -124,7 +128,15 @@ impl Point {
     pub const fn is_after_acceptance(self) -> bool {
         matches!(
             self,
-            Self::C9 | Self::C10Before | Self::C10After | Self::C11 | Self::C12 | Self::C13 | Self::C14 | Self::C17
+            Self::C9
+                | Self::C10Before
+                | Self::C10After
+                | Self::C11
+                | Self::C12
+                | Self::C12Parts
+                | Self::C13
+                | Self::C14
+                | Self::C17
         )
     }
 

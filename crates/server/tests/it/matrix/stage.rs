@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use longtake_testing::postgres::{PostgresCluster, PostgresOptions};
 use longtake_testing::proxy::Proxy;
+use longtake_testing::s3::TestS3;
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::cell::Cell;
 use super::faults::Fault;
+use crate::fleet::artifacts::Artifacts;
 use crate::fleet::audit::{Acknowledged, Observer};
 use crate::fleet::client::Client;
 use crate::fleet::db::Db;
@@ -40,6 +42,8 @@ pub struct Stage {
     pub victim_db: Proxy,
     pub others_db: Proxy,
     pub victim_provider: Proxy,
+    /// Its way to the videos, where they lie in a bucket.
+    pub victim_bucket: Option<Proxy>,
     /// The way of the vendor's calls to the node that takes them in.
     callbacks: Proxy,
     /// Takes the creates, and is not hit.
@@ -65,12 +69,19 @@ impl Stage {
     /// Starts everything but those who drive.
     pub async fn start(cell: Cell, rules_off: &str) -> Result<Self, String> {
         let dir = folder(&format!("cell-{}{}", cell.name(), if rules_off.is_empty() { "" } else { rules_off }));
-        let (artifacts, orders) = (dir.join("artifacts"), dir.join("orders"));
-        std::fs::create_dir_all(&artifacts).and_then(|()| std::fs::create_dir_all(&orders)).unwrap();
+        let (folder, orders) = (dir.join("artifacts"), dir.join("orders"));
+        std::fs::create_dir_all(&folder).and_then(|()| std::fs::create_dir_all(&orders)).unwrap();
+        let s3 = cell.bucket.then(|| Arc::new(TestS3::start()));
+        let victim_bucket = s3.as_ref().map(|s3| Proxy::start(s3.address()));
+        let artifacts = s3.map_or(Artifacts::Folder(folder), |s3| Artifacts::Bucket(Arc::clone(&s3), s3.address()));
         let (db, standby) = database(cell.fault);
         let mut faults = cell.fault.of_vendor();
         cell.point.prepare(&mut faults);
-        let vendor = SimVendor::start(&dir, cell.class.options(cell.point.duration_ms(), faults));
+        let mut options = cell.class.options(cell.point.duration_ms(), faults);
+        if cell.bucket {
+            options.result_bytes = super::bucket::VIDEO_BYTES;
+        }
+        let vendor = SimVendor::start(&dir, options);
         let (victim_db, others_db) = (Proxy::start(db.address()), Proxy::start(db.address()));
         let victim_provider = Proxy::start(vendor.address());
         // Nobody takes callbacks in before the first node serves.
@@ -85,7 +96,11 @@ impl Stage {
             public_url: calls_back.then(|| callbacks.url()),
         };
         let others = settings(vendor.url()).config(&db.url_through(others_db.address()));
-        let victims = settings(&victim_provider.url()).config(&db.url_through(victim_db.address()));
+        let mut victims = settings(&victim_provider.url());
+        if let Some(proxy) = &victim_bucket {
+            victims.artifacts = artifacts.through(proxy.address());
+        }
+        let victims = victims.config(&db.url_through(victim_db.address()));
         let role = if cell.point.is_of_api() { "api" } else { "worker" };
         let victim = Node::new(&dir, "victim", role, &victims);
         let other = Node::new(&dir, "other", "worker", if cell.fault == Fault::F14 { &victims } else { &others });
@@ -112,6 +127,7 @@ impl Stage {
             victim_db,
             others_db,
             victim_provider,
+            victim_bucket,
             callbacks,
             _api: api,
             victim,

@@ -69,6 +69,7 @@ pub fn whole() -> Vec<Cell> {
             cells.extend(Fault::ALL.map(|fault| Cell::new(point, fault, class)));
         }
     }
+    cells.extend(super::bucket::whole());
     cells.retain(|cell| cell.is_possible());
     cells
 }

@@ -3,6 +3,7 @@
 mod orders;
 pub mod receiver;
 mod urls;
+mod videos;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
