@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -14,6 +14,10 @@ use crate::Outcome;
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Longest frame: far more than an event of a short prompt.
 const MAX_FRAME_BYTES: usize = 1 << 20;
+/// Between two looks at a listener that reads nothing.
+const LOOK: Duration = Duration::from_millis(200);
+/// All connections of this machine.
+const SOCKETS: &str = "/proc/net/tcp";
 /// Read at once, and kept by each listener.
 const PIECE_BYTES: usize = 8 * 1024;
 /// What stands before the id of an event, and nowhere else.
@@ -140,15 +144,16 @@ impl Listener {
         }
     }
 
-    /// Whether the server has ended it; what had come before is thrown away.
-    pub async fn has_ended(mut self) -> bool {
-        loop {
-            self.buffer.clear();
-            match self.fill().await {
-                Ok(true) => {}
-                Ok(false) | Err(_) => return true,
-            }
+    /// Waits, without reading a byte, until the kernel has nothing more of it on the server's side; how long that took.
+    /// To read would let the server go on.
+    pub async fn until_dropped(self) -> Outcome<Duration> {
+        let failed = |error: std::io::Error| format!("a listener that reads nothing: {error}");
+        let ports = (self.stream.peer_addr().map_err(failed)?.port(), self.stream.local_addr().map_err(failed)?.port());
+        let began = Instant::now();
+        while has_socket(ports)? {
+            tokio::time::sleep(LOOK).await;
         }
+        Ok(began.elapsed())
     }
 
     async fn take_frames(&mut self, receipts: &Receipts) -> Outcome {
@@ -173,6 +178,16 @@ impl Listener {
         self.buffer.drain(..used);
         Ok(())
     }
+}
+
+/// Whether there is a connection over IPv4 with these ports, the own one first, in whatever state.
+fn has_socket(ports: (u16, u16)) -> Outcome<bool> {
+    let table = std::fs::read_to_string(SOCKETS).map_err(|error| format!("{SOCKETS}: {error}"))?;
+    let port = |address: &str| u16::from_str_radix(address.split_once(':')?.1, 16).ok();
+    Ok(table.lines().any(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        (words.next().and_then(port), words.next().and_then(port)) == (Some(ports.0), Some(ports.1))
+    }))
 }
 
 /// Where a frame's payload begins and where it ends.

@@ -16,6 +16,7 @@ mod machine;
 mod postgres;
 mod process;
 mod raw;
+mod receiver;
 mod report;
 mod simulator;
 mod stats;

@@ -59,6 +59,11 @@ const CASES: &[Case] = &[
         run: |bench| Box::pin(postgres::budget::run(bench)),
     },
     Case {
+        name: "postgres-webhooks",
+        title: "PostgreSQL: webhooks at their receivers",
+        run: |bench| Box::pin(postgres::webhooks::run(bench)),
+    },
+    Case {
         name: "postgres-reown",
         title: "PostgreSQL: a worker with many jobs killed",
         run: |bench| Box::pin(postgres::reown::run(bench)),

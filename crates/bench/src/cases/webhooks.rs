@@ -4,27 +4,22 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Path as InPath, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
 use longtake_testing::sim::Options;
 use rusqlite::{Connection as Database, OpenFlags};
-use serde_json::json;
-use tokio::net::TcpListener;
 
 use crate::gateway::{Gateway, account};
-use crate::http::{Connection, send_json};
+use crate::receiver::{CONFIG, Receivers};
 use crate::report::Figure;
 use crate::simulator::Simulator;
 use crate::stats::Latencies;
 use crate::{Bench, Outcome};
 
-/// Creates of one burst: an event each, and two more as they are submitted and accepted.
+/// Creates of one burst.
 const BURST: u64 = 200;
+/// What becomes of a create here: it is queued, submitted, accepted.
+const EVENTS: usize = 3;
 const RECEIVERS: usize = 10;
 /// Longest time until everything has arrived.
 const BOUND: Duration = Duration::from_secs(60);
@@ -32,87 +27,79 @@ const P95_MS: f64 = 100.0;
 /// Until the first poll of a job, in milliseconds: none is made here.
 const POLL_MS: u64 = 600_000;
 
-/// Microseconds since the Unix epoch at which an event arrived first, by receiver and event.
-type Arrivals = Arc<Mutex<HashMap<(usize, String), i64>>>;
+/// Who is told of what.
+#[derive(Clone, Copy)]
+struct Case {
+    what: &'static str,
+    receivers: usize,
+    /// Of them, those that never answer.
+    dead: usize,
+    /// Types of events that they want; all, if none.
+    types: &'static [&'static str],
+    /// Whether the bar is meant for this one.
+    has_bar: bool,
+}
+
+impl Case {
+    const fn wanted(&self) -> usize {
+        let events = if self.types.is_empty() { EVENTS } else { self.types.len() };
+        (self.receivers - self.dead) * events
+    }
+}
 
 pub async fn run(bench: &Bench) -> Outcome<Vec<Figure>> {
     let folder = bench.fresh("webhooks")?;
+    let queued: &[&str] = &["video.queued"];
+    let (ten, five) = ("ten receivers", "ten receivers of which five never answer");
+    let cases = [
+        Case { what: "one receiver", receivers: 1, dead: 0, types: queued, has_bar: true },
+        Case { what: "two receivers of which one never answers", receivers: 2, dead: 1, types: queued, has_bar: true },
+        Case { what: five, receivers: RECEIVERS, dead: RECEIVERS / 2, types: queued, has_bar: false },
+        Case { what: "one receiver", receivers: 1, dead: 0, types: &[], has_bar: false },
+        Case { what: ten, receivers: RECEIVERS, dead: 0, types: &[], has_bar: false },
+        Case { what: five, receivers: RECEIVERS, dead: RECEIVERS / 2, types: &[], has_bar: false },
+    ];
     let mut figures = Vec::new();
-    for (what, receivers, dead) in [
-        ("one receiver", 1, 0),
-        ("ten receivers", RECEIVERS, 0),
-        ("ten receivers of which five never answer", RECEIVERS, RECEIVERS / 2),
-    ] {
-        let latencies = measure(bench, &folder.join(format!("{receivers}-{dead}")), receivers, dead).await?;
-        figures.push(Figure::absolute(
-            format!("webhooks: commit to arrival, a burst of {BURST} creates, {what}, {} deliveries", latencies.len()),
-            format!("p50 {:.1}, p95 {:.1}, p99 {:.1} ms", latencies.at(50.0), latencies.at(95.0), latencies.at(99.0)),
-            latencies.at(95.0) <= P95_MS,
-            format!("p95 <= {P95_MS:.0} ms"),
-        ));
+    for (number, case) in cases.iter().enumerate() {
+        let latencies = measure(bench, &folder.join(number.to_string()), case).await?;
+        let events = BURST * if case.types.is_empty() { EVENTS as u64 } else { 1 };
+        let name = format!(
+            "webhooks: commit to arrival, a burst of {events} events of {BURST} creates, {}, {} deliveries",
+            case.what,
+            latencies.len()
+        );
+        let told =
+            format!("p50 {:.1}, p95 {:.1}, p99 {:.1} ms", latencies.at(50.0), latencies.at(95.0), latencies.at(99.0));
+        figures.push(if case.has_bar {
+            Figure::absolute(name, told, latencies.at(95.0) <= P95_MS, format!("p95 <= {P95_MS:.0} ms"))
+        } else {
+            Figure::stated(name, told, String::new())
+        });
     }
     Ok(figures)
 }
 
-async fn measure(bench: &Bench, folder: &Path, receivers: usize, dead: usize) -> Outcome<Latencies> {
+async fn measure(bench: &Bench, folder: &Path, case: &Case) -> Outcome<Latencies> {
     std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let simulator = Simulator::start(bench, folder, &Options { duration_ms: u32::MAX, ..Options::default() }).await?;
-    let config = format!(
-        "[webhooks]\nallow_networks = [\"127.0.0.0/8\"]\nallow_http = true\n{}",
-        account(&simulator.url(), POLL_MS, POLL_MS, "")
-    );
+    let config = format!("{CONFIG}{}", account(&simulator.url(), POLL_MS, POLL_MS, ""));
     let data = folder.join("data");
     let gateway = Gateway::start(bench, folder, &data, &config).await?;
-    let (url, arrivals) = listen(dead).await?;
-    for receiver in 0..receivers {
-        let body = json!({"url": format!("{url}/{receiver}")}).to_string();
-        let request = send_json("POST", gateway.address, "/v1/webhook_endpoints", Some(gateway.key()), &body);
-        Connection::open(gateway.address).await?.exchange(&request).await?.good("an endpoint")?;
+    let receivers = Receivers::start(case.dead).await?;
+    for receiver in 0..case.receivers {
+        receivers.subscribe(&gateway, receiver, case.types).await?;
     }
     gateway.create_many(BURST).await?;
-    let alive = receivers - dead;
-    let wanted = usize::try_from(3 * BURST).unwrap_or(usize::MAX) * alive;
-    let count = || arrivals.lock().unwrap_or_else(PoisonError::into_inner).len();
-    let started = std::time::Instant::now();
-    while count() < wanted {
-        if started.elapsed() > BOUND {
-            return Err(format!("{} of {wanted} deliveries arrived within {BOUND:?}", count()));
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let wanted = usize::try_from(BURST).unwrap_or(usize::MAX) * case.wanted();
+    receivers.wait(wanted, BOUND).await?;
     let commits = commits(&data.join("longtake.db"))?;
     gateway.kill();
-    let arrivals = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+    let arrivals = receivers.take();
     let latencies = arrivals.iter().map(|((_, event), at)| {
         let committed = commits.get(event).ok_or_else(|| format!("{event} arrived and is no event"))?;
         Ok(u64::try_from(at - committed).unwrap_or(0))
     });
     Ok(Latencies::of_micros(latencies.collect::<Outcome<Vec<u64>>>()?))
-}
-
-/// A server for all receivers, the first `dead` of which never answer.
-async fn listen(dead: usize) -> Outcome<(String, Arrivals)> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|error| error.to_string())?;
-    let url = format!("http://{}", listener.local_addr().map_err(|error| error.to_string())?);
-    let arrivals = Arrivals::default();
-    let app = Router::new().route("/{receiver}", post(receive)).with_state((dead, Arc::clone(&arrivals)));
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    Ok((url, arrivals))
-}
-
-async fn receive(
-    State((dead, arrivals)): State<(usize, Arrivals)>,
-    InPath(receiver): InPath<usize>,
-    headers: HeaderMap,
-) -> StatusCode {
-    if receiver < dead {
-        std::future::pending::<()>().await;
-    }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-    let id = headers.get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
-    let mut arrivals = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-    arrivals.entry((receiver, id)).or_insert(i64::try_from(now).unwrap_or(i64::MAX));
-    StatusCode::NO_CONTENT
 }
 
 /// When each event was committed, in microseconds since the Unix epoch, by its public id.

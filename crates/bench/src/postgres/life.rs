@@ -19,10 +19,13 @@ use longtake_core::store::{
     StepResult, Store, StoreError, Wake, Wanted, WantedAccount, WorkKind,
 };
 use longtake_core::time::{Clock, Timestamp};
+use longtake_core::webhook::{Answer, EventTypes, NewEndpoint, Room, Tried, Try};
 use longtake_store::{OpenOptions, PostgresTuning};
 
 use crate::Outcome;
 
+/// How long what is taken is tried; here it is recorded at once.
+const LEASE: Duration = Duration::from_secs(30);
 /// The provider's model.
 pub const MODEL: &str = "wan";
 /// Longer than any case: its executor is not given up.
@@ -77,9 +80,17 @@ pub fn of_store(error: StoreError) -> String {
 
 /// A store on PostgreSQL, as a release opens it.
 pub async fn connect(url: &str, connections: usize) -> Outcome<Arc<dyn Store>> {
+    open(url, PostgresTuning { connections, ..PostgresTuning::default() }).await
+}
+
+/// The same without hints to other processes: each is a transaction of its own, and they come by the clock.
+pub async fn connect_silently(url: &str, connections: usize) -> Outcome<Arc<dyn Store>> {
+    open(url, PostgresTuning { connections, hints: false, ..PostgresTuning::default() }).await
+}
+
+async fn open(url: &str, tuning: PostgresTuning) -> Outcome<Arc<dyn Store>> {
     let fatal: longtake_store::Fatal = Arc::new(|reason| eprintln!("the store gave up: {reason}"));
     let options = OpenOptions { clock: Arc::new(WallClock), random: Arc::new(Numbers::new()), fatal };
-    let tuning = PostgresTuning { connections, ..PostgresTuning::default() };
     longtake_store::connect(url, options, tuning).await.map_err(|error| error.to_string())
 }
 
@@ -243,6 +254,34 @@ impl Life {
     pub async fn complete(&self, claims: &mut [Claim]) -> Outcome {
         self.step(claims, |_| Input::ProviderDone).await?;
         self.step(claims, |claim| Input::Stored(vec![output(claim)])).await
+    }
+
+    /// An endpoint of the jobs' project that wants these types.
+    pub async fn subscribe(&self, types: EventTypes) -> Outcome {
+        let (url, description) = ("https://receiver.invalid".into(), "".into());
+        let endpoint = NewEndpoint { project: ProjectId(1), url, types, description, salt: [7; 16] };
+        self.store.create_endpoint(endpoint).await.map_err(of_store)?.map(drop).ok_or_else(|| "no endpoint".to_owned())
+    }
+
+    /// Takes what is due, this many at once, and records that it was received, until nothing is left. How many.
+    pub async fn deliver(&self, most: usize) -> Outcome<usize> {
+        let room = Room { limit: most, per_endpoint: most, busy: BTreeMap::new(), lease: LEASE };
+        let mut delivered = 0;
+        loop {
+            let due = self.store.take_deliveries(&room).await.map_err(of_store)?;
+            if due.is_empty() {
+                return Ok(delivered);
+            }
+            delivered += due.len();
+            let log = Try { at: WallClock.now(), status: Some(204), duration_ms: 3, words: "".into() };
+            let tried = due.iter().map(|due| Tried {
+                delivery: due.delivery.id,
+                answer: Answer::Taken,
+                log: log.clone(),
+                jitter: 0,
+            });
+            self.store.finish_deliveries(tried.collect()).await.map_err(of_store)?;
+        }
     }
 
     /// The whole life of a batch: created, taken, submitted, accepted, running, storing, completed. How many.

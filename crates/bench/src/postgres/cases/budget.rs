@@ -1,16 +1,20 @@
 //! Gates 2 and 3: what a job that completes writes, what a poll that changes nothing writes, and how many updates of
-//! `job` stay on their page. No webhook is asked for; its rows come on top.
+//! `job` stay on their page. The budget counts one webhook, so it is measured without one, with an endpoint that wants to
+//! know how jobs end, and with one that wants everything, which is beyond the budget.
 
 use std::path::Path;
 use std::time::Duration;
 
+use longtake_core::event::EventKind;
+use longtake_core::webhook::EventTypes;
 use longtake_testing::sim::Options;
 
 use crate::gateway::account;
 use crate::postgres::counters::Written;
-use crate::postgres::life::{Life, connect};
+use crate::postgres::life::{Life, connect_silently};
 use crate::postgres::nodes::Deployment;
 use crate::postgres::server::{Server, Sql};
+use crate::receiver::{CONFIG, Receivers};
 use crate::report::Figure;
 use crate::simulator::Simulator;
 use crate::{Bench, Outcome};
@@ -34,99 +38,204 @@ const NEVER_MS: u32 = 86_400_000;
 const TOLD: Duration = Duration::from_secs(12);
 const WATCH: Duration = Duration::from_secs(10);
 
+/// What one endpoint is told of each job.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Webhook {
+    /// There is none.
+    None,
+    /// How it ends: what most want, and what the budget means.
+    Ends,
+    Everything,
+}
+
+impl Webhook {
+    const ALL: [Self; 3] = [Self::None, Self::Ends, Self::Everything];
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::None => "no webhook",
+            Self::Ends => "one webhook of its end",
+            Self::Everything => "a webhook of each event",
+        }
+    }
+
+    /// For names of databases and folders.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Ends => "ends",
+            Self::Everything => "everything",
+        }
+    }
+
+    fn types(self) -> Option<EventTypes> {
+        match self {
+            Self::None => None,
+            Self::Ends => Some(EventTypes::of([EventKind::Completed, EventKind::Failed])),
+            Self::Everything => Some(EventTypes::ALL),
+        }
+    }
+
+    const fn type_names(self) -> &'static [&'static str] {
+        match self {
+            Self::None | Self::Everything => &[],
+            Self::Ends => &["video.completed", "video.failed"],
+        }
+    }
+}
+
+/// What some jobs and their deliveries wrote.
+#[derive(Clone, Copy)]
+struct Spent {
+    written: Written,
+    jobs: f64,
+    deliveries: f64,
+}
+
+impl Spent {
+    fn rows(&self) -> f64 {
+        self.written.rows as f64 / self.jobs
+    }
+
+    fn bytes(&self) -> f64 {
+        self.written.wal_bytes as f64 / self.jobs
+    }
+
+    fn commits(&self) -> f64 {
+        self.written.commits as f64 / self.jobs
+    }
+}
+
 pub async fn run(bench: &Bench) -> Outcome<Vec<Figure>> {
     let folder = bench.fresh("postgres-budget")?;
     let server = Server::start(bench)?;
-    let mut figures = batches(&server).await?;
-    figures.extend(videos(bench, &folder, &server).await?);
+    let (mut figures, mut in_batches, mut by_processes) = (Vec::new(), Vec::new(), Vec::new());
+    for webhook in Webhook::ALL {
+        in_batches.push((webhook, batches(&server, webhook).await?));
+    }
+    for webhook in Webhook::ALL {
+        by_processes.push((webhook, videos(bench, &folder, &server, webhook).await?));
+    }
+    let how = format!("in batches of {BATCH} through the store");
+    figures.extend(budget(&how, &in_batches, Some(BATCH as f64)));
+    figures.extend(budget("by an API process and two workers", &by_processes, None));
+    if let [(_, spent), ..] = by_processes.as_slice() {
+        let on_page = spent.written.on_page_percent();
+        figures.push(Figure::absolute(
+            "PostgreSQL: updates of `job` that stay on their page (HOT), while videos are made",
+            format!("{on_page:.1} %"),
+            on_page > ON_PAGE_PERCENT,
+            format!("> {ON_PAGE_PERCENT} %"),
+        ));
+    }
     figures.push(unchanged(bench, &folder, &server).await?);
     Ok(figures)
 }
 
-/// The life of batches through the store.
-async fn batches(server: &Server) -> Outcome<Vec<Figure>> {
-    let url = server.database("batches");
+/// The life of batches through the store, each told when it is over.
+async fn batches(server: &Server, webhook: Webhook) -> Outcome<Spent> {
+    let url = server.database(&format!("batches_{}", webhook.name()));
     let sql = Sql::connect(&url).await?;
-    let life = Life::begin(connect(&url, 4).await?).await?;
+    let life = Life::begin(connect_silently(&url, 4).await?).await?;
+    if let Some(types) = webhook.types() {
+        life.subscribe(types).await?;
+    }
     life.whole(BATCH).await?;
+    life.deliver(BATCH).await?;
     drop(life);
-    let life = Life::begin(connect(&url, 4).await?).await?;
-    let before = Written::settled(&sql).await?;
+    let life = Life::begin(connect_silently(&url, 4).await?).await?;
+    let (before, mut deliveries) = (Written::settled(&sql).await?, 0);
     for _ in 0..BATCHES {
         if life.whole(BATCH).await? != BATCH {
             return Err("a batch was not taken whole".to_owned());
         }
+        deliveries += life.deliver(BATCH).await?;
     }
     drop(life);
     let written = Written::settled(&sql).await?.since(before);
-    Ok(budget(
-        &format!("in batches of {BATCH} through the store"),
-        (BATCH * BATCHES) as f64,
-        BATCHES as f64,
-        written,
-        true,
-    ))
+    Ok(Spent { written, jobs: (BATCH * BATCHES) as f64, deliveries: deliveries as f64 })
 }
 
-/// Videos through an API node and two workers.
-async fn videos(bench: &Bench, folder: &Path, server: &Server) -> Outcome<Vec<Figure>> {
+/// Videos through an API process and two workers.
+async fn videos(bench: &Bench, folder: &Path, server: &Server, webhook: Webhook) -> Outcome<Spent> {
     let videos = bench.pick(VIDEOS, VIDEOS_QUICK);
-    let url = server.database("videos");
-    let own = folder.join("videos");
+    let url = server.database(&format!("videos_{}", webhook.name()));
+    let own = folder.join(format!("videos-{}", webhook.name()));
     std::fs::create_dir_all(&own).map_err(|error| format!("{}: {error}", own.display()))?;
     let simulator = Simulator::start(bench, &own, &Options { duration_ms: WORK_MS, ..Options::default() }).await?;
-    let deployment = Deployment::new(bench, &own, url.clone(), account(&simulator.url(), POLL_MS, POLL_MS, ""));
+    let config = format!("{CONFIG}{}", account(&simulator.url(), POLL_MS, POLL_MS, ""));
+    let deployment = Deployment::new(bench, &own, url.clone(), config);
     let api = deployment.start("api", "api").await?;
     let workers = [deployment.start("worker-a", "worker").await?, deployment.start("worker-b", "worker").await?];
+    let receivers = Receivers::start(0).await?;
+    if webhook != Webhook::None {
+        receivers.subscribe(&api, 0, webhook.type_names()).await?;
+    }
     let sql = Sql::connect(&url).await?;
     let before = Written::settled(&sql).await?;
     api.create_many(videos).await?;
     sql.until("select count(*) from work", |left| left == 0, BOUND).await?;
+    sql.until("select count(*) from delivery where due_at is not null", |left| left == 0, BOUND).await?;
     api.kill();
     workers.into_iter().for_each(crate::gateway::Gateway::kill);
     let written = Written::settled(&sql).await?.since(before);
-    let completed = sql.number("select count(*) from job where state = 90").await?;
+    let (completed, deliveries) = (
+        sql.number("select count(*) from job where state = 90").await?,
+        sql.number("select count(*) from delivery where state = 2").await?,
+    );
     if completed != i64::try_from(videos).unwrap_or(i64::MAX) {
         return Err(format!("{completed} of {videos} videos completed"));
     }
-    let mut figures = budget("by an API process and two workers", videos as f64, videos as f64, written, false);
-    figures.push(Figure::absolute(
-        "PostgreSQL: updates of `job` that stay on their page (HOT), while videos are made",
-        format!("{:.1} %", written.on_page_percent()),
-        written.on_page_percent() > ON_PAGE_PERCENT,
-        format!("> {ON_PAGE_PERCENT} %"),
-    ));
-    Ok(figures)
+    Ok(Spent { written, jobs: videos as f64, deliveries: deliveries as f64 })
 }
 
-/// The figures of so many jobs, whose writing transactions are counted for each of so many parts.
-fn budget(how: &str, jobs: f64, parts: f64, written: Written, whole_batches: bool) -> Vec<Figure> {
-    let what = format!("PostgreSQL: a job that completes, no webhook, {how}");
-    let (rows, bytes, commits) =
-        (written.rows as f64 / jobs, written.wal_bytes as f64 / jobs, written.commits as f64 / parts);
-    let mut figures = vec![
-        Figure::absolute(format!("{what}: row writes"), format!("{rows:.1}"), rows <= ROWS, format!("<= {ROWS}")),
-        Figure {
-            peer: format!("{:.2} of them whole pages", written.whole_pages as f64 / jobs),
-            ..Figure::absolute(
-                format!("{what}: bytes of log"),
-                format!("{bytes:.0} B"),
-                bytes <= WAL_BYTES,
-                format!("<= {WAL_BYTES} B"),
-            )
-        },
-    ];
-    figures.push(if whole_batches {
-        let bar = format!("<= {COMMITS}");
-        Figure::absolute(format!("{what}: commits of a batch"), format!("{commits:.1}"), commits <= COMMITS, bar)
-    } else {
-        Figure::stated(
-            format!("{what}: writing transactions by the number of jobs"),
-            format!("{commits:.2}"),
-            String::new(),
-        )
-    });
+/// The figures of all kinds of webhooks. Writing transactions are counted for each batch where jobs came in batches.
+fn budget(how: &str, spent: &[(Webhook, Spent)], batch: Option<f64>) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    for (webhook, spent) in spent {
+        let what = format!("PostgreSQL: a job that completes, {}, {how}", webhook.words());
+        let judged = |what: String, shown: String, value: f64, most: f64, unit: &str| match webhook {
+            Webhook::Everything => Figure::stated(what, shown, String::new()),
+            Webhook::None | Webhook::Ends => Figure::absolute(what, shown, value <= most, format!("<= {most}{unit}")),
+        };
+        let (rows, bytes) = (spent.rows(), spent.bytes());
+        figures.push(judged(format!("{what}: row writes"), format!("{rows:.1}"), rows, ROWS, ""));
+        figures.push(Figure {
+            peer: format!("{:.2} of them whole pages", spent.written.whole_pages as f64 / spent.jobs),
+            ..judged(format!("{what}: bytes of log"), format!("{bytes:.0} B"), bytes, WAL_BYTES, " B")
+        });
+        figures.push(match batch {
+            Some(batch) => {
+                let commits = spent.commits() * batch;
+                judged(format!("{what}: commits of a batch"), format!("{commits:.1}"), commits, COMMITS, "")
+            }
+            None => Figure::stated(
+                format!("{what}: writing transactions by the number of jobs"),
+                format!("{:.2}", spent.commits()),
+                String::new(),
+            ),
+        });
+    }
+    if let [(_, without), with @ ..] = spent {
+        figures.extend(with.iter().map(|(webhook, with)| added(how, *webhook, without, with)));
+    }
     figures
+}
+
+/// What each delivery adds to a job without any.
+fn added(how: &str, webhook: Webhook, without: &Spent, with: &Spent) -> Figure {
+    let each = with.deliveries / with.jobs;
+    let per = |with: f64, without: f64| (with - without) / each;
+    Figure::stated(
+        format!("PostgreSQL: what a delivery adds, {}, {how}", webhook.words()),
+        format!(
+            "{:.1} row writes, {:.0} B of log, {:.3} writing transactions",
+            per(with.rows(), without.rows()),
+            per(with.bytes(), without.bytes()),
+            per(with.commits(), without.commits())
+        ),
+        format!("{each:.2} deliveries of a job"),
+    )
 }
 
 /// Polls that find nothing new.

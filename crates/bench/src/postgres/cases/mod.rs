@@ -11,3 +11,4 @@ pub mod reown;
 pub mod scale;
 pub mod steps;
 pub mod videos;
+pub mod webhooks;
