@@ -10,6 +10,9 @@ mod migrate;
 pub mod postgres;
 mod rows;
 pub mod sqlite;
+#[cfg(feature = "testing")]
+pub mod statements;
+mod tried;
 
 use std::path::PathBuf;
 use std::sync::Arc;

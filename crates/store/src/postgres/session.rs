@@ -127,6 +127,13 @@ macro_rules! repeated {
 }
 pub(super) use repeated;
 
+/// A test counts the statements of a call.
+#[cfg(feature = "testing")]
+use crate::statements::count;
+
+#[cfg(not(feature = "testing"))]
+const fn count() {}
+
 /// A connection that one call uses.
 pub(super) struct Session {
     lease: Lease,
@@ -142,6 +149,7 @@ impl Session {
     /// Rows of one statement. Sent when first polled: statements that are polled one after the other run in that order.
     pub async fn rows(&self, query: &'static str, values: Values<'_>) -> Result<Vec<Row>, Failure> {
         let statement = self.lease.statement(query)?;
+        count();
         Ok(self.lease.client().query(&statement, values).await?)
     }
 
@@ -153,6 +161,7 @@ impl Session {
     /// Runs one statement. How many rows it changed.
     pub async fn run(&self, query: &'static str, values: Values<'_>) -> Result<u64, Failure> {
         let statement = self.lease.statement(query)?;
+        count();
         Ok(self.lease.client().execute(&statement, values).await?)
     }
 
@@ -169,11 +178,13 @@ impl Session {
     /// Begins a transaction with options.
     pub async fn begin_as(&self, begin: &'static str) -> Result<(), Failure> {
         self.lease.set_in_transaction(true);
+        count();
         Ok(self.lease.client().batch_execute(begin).await?)
     }
 
     /// Runs what has no values and no rows.
     pub async fn command(&self, command: &'static str) -> Result<(), Failure> {
+        count();
         Ok(self.lease.client().batch_execute(command).await?)
     }
 
@@ -191,6 +202,7 @@ impl Session {
     /// Commits what was sent before. Sent together with it: a statement before it that failed makes it a rollback, so its
     /// own success says nothing yet.
     async fn commit(&self) -> Result<(), Failure> {
+        count();
         let answer = self.lease.client().batch_execute("commit").await;
         if answer.is_ok() {
             self.lease.set_in_transaction(false);
@@ -203,6 +215,7 @@ impl Session {
 
     /// Undoes everything. A connection on which that fails is not used again.
     pub async fn rollback(&self) {
+        count();
         if self.lease.client().batch_execute("rollback").await.is_ok() {
             self.lease.set_in_transaction(false);
         }

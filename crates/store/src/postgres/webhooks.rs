@@ -25,11 +25,10 @@ use super::load::limit_of;
 use super::saves::{Save, number, text};
 use super::session::{Failure, Session, repeated};
 use super::{PostgresStore, sql};
-use crate::rows::postgres::{
-    DELIVERY, ENDPOINT, delivery_from, endpoint_from, event_from, get, job_id, try_from, types_of, uuid_of,
-};
-use crate::rows::webhooks::{salts_text, stored_due_at};
+use crate::rows::postgres::{delivery_from, endpoint_from, event_from, get, job_id, try_from, types_of, uuid_of};
+use crate::rows::webhooks::{DELIVERY, ENDPOINT, salts_text, stored_due_at};
 use crate::rows::{Result as Read, micros, unreadable};
+use crate::tried::Loaded;
 
 /// Who adds an endpoint holds it, so that nobody counts past the other.
 const ADD: &str = "select pg_advisory_xact_lock(5207801930031)";
@@ -40,79 +39,41 @@ const MAX_WAITING: i64 = 10_000;
 /// Events looked at in one statement of a replay.
 const REPLAY_ROUND: i64 = 5_000;
 
-/// What was tried, under locks.
-struct Loaded {
-    now: Timestamp,
-    deliveries: BTreeMap<DeliveryId, Delivery>,
-    endpoints: BTreeMap<EndpointId, Endpoint>,
+/// The columns of `deliveries_lock.sql`: what was tried, under locks.
+fn loaded(rows: &[Row]) -> Read<Loaded> {
+    let mut now = Timestamp::from_micros(0);
+    let mut tried = Vec::with_capacity(rows.len());
+    for row in rows {
+        // Of the last one that was waited for.
+        now = now.max(Timestamp::from_micros(get(row, DELIVERY + ENDPOINT)?));
+        tried.push((delivery_from(row)?, endpoint_from(row, DELIVERY)?));
+    }
+    Ok(Loaded::new(now, tried))
 }
 
-impl Loaded {
-    /// The columns of `deliveries_lock.sql`.
-    fn of(rows: &[Row]) -> Read<Self> {
-        let mut loaded =
-            Self { now: Timestamp::from_micros(0), deliveries: BTreeMap::new(), endpoints: BTreeMap::new() };
-        for row in rows {
-            let (delivery, endpoint) = (delivery_from(row)?, endpoint_from(row, DELIVERY)?);
-            // Of the last one that was waited for.
-            loaded.now = loaded.now.max(Timestamp::from_micros(get(row, DELIVERY + ENDPOINT)?));
-            loaded.deliveries.insert(delivery.id, delivery);
-            loaded.endpoints.insert(endpoint.id, endpoint);
-        }
-        Ok(loaded)
-    }
-
-    /// Endpoints that some try changes.
-    fn changed(&self, tried: &[Tried]) -> Vec<i64> {
-        let changes = |item: &&Tried| {
-            let endpoint = self.deliveries.get(&item.delivery).and_then(|row| self.endpoints.get(&row.endpoint))?;
-            (endpoint.clone().after(item.answer, self.now) != *endpoint).then_some(endpoint.id.0)
-        };
-        let mut changed: Vec<i64> = tried.iter().filter_map(|item| changes(&item)).collect();
-        changed.sort_unstable();
-        changed.dedup();
-        changed
-    }
-
-    /// Records the tries. Each with its number.
-    fn note<'a>(&mut self, tried: &'a [Tried]) -> Vec<(u32, &'a Tried)> {
-        let mut noted = Vec::with_capacity(tried.len());
-        for item in tried {
-            let Some(delivery) = self.deliveries.get_mut(&item.delivery) else { continue };
-            delivery.note(item.answer, item.log.at, self.now, item.jitter);
-            if let Some(endpoint) = self.endpoints.get_mut(&delivery.endpoint) {
-                *endpoint = endpoint.clone().after(item.answer, self.now);
-            }
-            noted.push((delivery.tries, item));
-        }
-        noted
-    }
-
-    /// The columns of `deliveries_save.sql`. Endpoints that are not locked are as they were.
-    fn save(&self, locked: &[i64], noted: &[(u32, &Tried)]) -> Save {
-        let rows: Vec<&Delivery> = self.deliveries.values().collect();
-        let endpoints: Vec<&Endpoint> =
-            locked.iter().filter_map(|endpoint| self.endpoints.get(&EndpointId(*endpoint))).collect();
-        let kept = limit_of(Try::MAX_KEPT);
-        let values: Vec<super::saves::Value> = vec![
-            Box::new(rows.iter().map(|row| row.id.0).collect::<Vec<_>>()),
-            Box::new(rows.iter().map(|row| row.state.number()).collect::<Vec<_>>()),
-            Box::new(rows.iter().map(|row| stored_due_at(row)).collect::<Vec<_>>()),
-            Box::new(rows.iter().map(|row| i64::from(row.tries)).collect::<Vec<_>>()),
-            Box::new(endpoints.iter().map(|row| row.id.0).collect::<Vec<_>>()),
-            Box::new(endpoints.iter().map(|row| row.status.number()).collect::<Vec<_>>()),
-            Box::new(endpoints.iter().map(|row| i64::from(row.failures)).collect::<Vec<_>>()),
-            Box::new(endpoints.iter().map(|row| row.open_until.as_micros()).collect::<Vec<_>>()),
-            Box::new(noted.iter().map(|(_, item)| item.delivery.0).collect::<Vec<_>>()),
-            Box::new(noted.iter().map(|(n, _)| i64::from(*n)).collect::<Vec<_>>()),
-            Box::new(noted.iter().map(|(_, item)| item.log.at.as_micros()).collect::<Vec<_>>()),
-            Box::new(noted.iter().map(|(_, item)| item.log.status.map(i32::from)).collect::<Vec<_>>()),
-            Box::new(noted.iter().map(|(_, item)| i64::from(item.log.duration_ms)).collect::<Vec<_>>()),
-            Box::new(noted.iter().map(|(_, item)| text(&item.log.words)).collect::<Vec<_>>()),
-            Box::new(kept),
-        ];
-        Save { query: sql::DELIVERIES_SAVE, values }
-    }
+/// The columns of `deliveries_save.sql`. Endpoints that are not locked are as they were.
+fn tries_saved(loaded: &Loaded, locked: &[EndpointId], noted: &[(u32, &Tried)]) -> Save {
+    let rows: Vec<&Delivery> = loaded.deliveries().collect();
+    let endpoints = loaded.endpoints(locked);
+    let kept = limit_of(Try::MAX_KEPT);
+    let values: Vec<super::saves::Value> = vec![
+        Box::new(rows.iter().map(|row| row.id.0).collect::<Vec<_>>()),
+        Box::new(rows.iter().map(|row| row.state.number()).collect::<Vec<_>>()),
+        Box::new(rows.iter().map(|row| stored_due_at(row)).collect::<Vec<_>>()),
+        Box::new(rows.iter().map(|row| i64::from(row.tries)).collect::<Vec<_>>()),
+        Box::new(endpoints.iter().map(|row| row.id.0).collect::<Vec<_>>()),
+        Box::new(endpoints.iter().map(|row| row.status.number()).collect::<Vec<_>>()),
+        Box::new(endpoints.iter().map(|row| i64::from(row.failures)).collect::<Vec<_>>()),
+        Box::new(endpoints.iter().map(|row| row.open_until.as_micros()).collect::<Vec<_>>()),
+        Box::new(noted.iter().map(|(_, item)| item.delivery.0).collect::<Vec<_>>()),
+        Box::new(noted.iter().map(|(n, _)| i64::from(*n)).collect::<Vec<_>>()),
+        Box::new(noted.iter().map(|(_, item)| item.log.at.as_micros()).collect::<Vec<_>>()),
+        Box::new(noted.iter().map(|(_, item)| item.log.status.map(i32::from)).collect::<Vec<_>>()),
+        Box::new(noted.iter().map(|(_, item)| i64::from(item.log.duration_ms)).collect::<Vec<_>>()),
+        Box::new(noted.iter().map(|(_, item)| text(&item.log.words)).collect::<Vec<_>>()),
+        Box::new(kept),
+    ];
+    Save { query: sql::DELIVERIES_SAVE, values }
 }
 
 /// An event that is told again.
@@ -238,20 +199,20 @@ impl PostgresStore {
             session.rows(sql::DELIVERIES_LOCK, &[&ids, &self.bound_now()]).await
         });
         begun?;
-        let mut loaded = Loaded::of(&rows?)?;
-        if loaded.deliveries.is_empty() {
+        let mut loaded = loaded(&rows?)?;
+        if loaded.is_empty() {
             session.rollback().await;
             return Ok(());
         }
         let locked = loaded.changed(tried);
         if !locked.is_empty() {
-            for row in session.rows(sql::ENDPOINTS_LOCK, &[&locked]).await? {
-                let endpoint = endpoint_from(&row, 0)?;
-                loaded.endpoints.insert(endpoint.id, endpoint);
+            let ids: Vec<i64> = locked.iter().map(|endpoint| endpoint.0).collect();
+            for row in session.rows(sql::ENDPOINTS_LOCK, &[&ids]).await? {
+                loaded.put(endpoint_from(&row, 0)?);
             }
         }
         let noted = loaded.note(tried);
-        session.save(vec![loaded.save(&locked, &noted)]).await
+        session.save(vec![tries_saved(&loaded, &locked, &noted)]).await
     }
 
     async fn try_next(&self) -> Result<Option<Timestamp>, Failure> {

@@ -242,14 +242,14 @@ pub(crate) fn artifact_from(row: &Row<'_>) -> Result<Artifact, Error> {
     })
 }
 
-/// The columns of `events_after.sql` and `events_newest.sql`.
-pub(crate) fn event_from(row: &Row<'_>, job: JobId) -> Result<JobEvent, Error> {
+/// Four columns from `first` on: number, kind, time and snapshot.
+pub(crate) fn event_from(row: &Row<'_>, first: usize, job: JobId) -> Result<JobEvent, Error> {
     Ok(JobEvent {
         job,
-        ver: number(row, 0)?,
-        kind: EventKind::from_number(row.get(1)?).ok_or_else(|| corrupt("an event of an unknown kind"))?,
-        at: time(row, 2)?,
-        snapshot: snapshot_from(row.get_ref(3)?.as_str()?)?,
+        ver: number(row, first)?,
+        kind: EventKind::from_number(row.get(first + 1)?).ok_or_else(|| corrupt("an event of an unknown kind"))?,
+        at: time(row, first + 2)?,
+        snapshot: snapshot_from(row.get_ref(first + 3)?.as_str()?)?,
     })
 }
 

@@ -270,11 +270,6 @@ pub(crate) fn types_of(types: EventTypes) -> i32 {
     i32::try_from(types.bits()).unwrap_or(i32::MAX)
 }
 
-/// Columns of a delivery.
-pub(crate) const DELIVERY: usize = 10;
-/// Columns of an endpoint.
-pub(crate) const ENDPOINT: usize = 11;
-
 /// The columns of `endpoint_get.sql`, from `first` on.
 pub(crate) fn endpoint_from(row: &Row, first: usize) -> Result<Endpoint> {
     Ok(Endpoint {

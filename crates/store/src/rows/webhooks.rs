@@ -14,6 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Result, corrupt, job_id, number, number_or_none, time, time_or_none, unreadable};
 
+/// Columns of a delivery.
+pub(crate) const DELIVERY: usize = 10;
+/// Columns of an endpoint.
+pub(crate) const ENDPOINT: usize = 11;
+
 /// A video's own webhook within its request.
 #[derive(Serialize, Deserialize)]
 pub(super) struct WebhookRow {
@@ -82,20 +87,21 @@ pub(crate) fn stored_due_at(delivery: &Delivery) -> Option<i64> {
     (delivery.state == DeliveryState::Pending).then(|| delivery.due_at.as_micros())
 }
 
-/// The columns of `endpoint_get.sql`.
-pub(crate) fn endpoint_from(row: &Row<'_>) -> Result<Endpoint, Error> {
+/// The columns of `endpoint_get.sql`, from `first` on.
+pub(crate) fn endpoint_from(row: &Row<'_>, first: usize) -> Result<Endpoint, Error> {
     Ok(Endpoint {
-        id: EndpointId(row.get(0)?),
-        project: ProjectId(row.get(1)?),
-        url: row.get_ref(2)?.as_str_or_null()?.map(Into::into),
-        origin: row.get_ref(3)?.as_str()?.into(),
-        types: EventTypes::from_bits(number(row, 4)?),
-        description: row.get_ref(5)?.as_str()?.into(),
-        status: EndpointStatus::from_number(row.get(6)?).ok_or_else(|| corrupt("an unknown status of an endpoint"))?,
-        salts: salts_from(row.get_ref(7)?.as_str()?)?,
-        created_at: time(row, 8)?,
-        failures: number(row, 9)?,
-        open_until: time(row, 10)?,
+        id: EndpointId(row.get(first)?),
+        project: ProjectId(row.get(first + 1)?),
+        url: row.get_ref(first + 2)?.as_str_or_null()?.map(Into::into),
+        origin: row.get_ref(first + 3)?.as_str()?.into(),
+        types: EventTypes::from_bits(number(row, first + 4)?),
+        description: row.get_ref(first + 5)?.as_str()?.into(),
+        status: EndpointStatus::from_number(row.get(first + 6)?)
+            .ok_or_else(|| corrupt("an unknown status of an endpoint"))?,
+        salts: salts_from(row.get_ref(first + 7)?.as_str()?)?,
+        created_at: time(row, first + 8)?,
+        failures: number(row, first + 9)?,
+        open_until: time(row, first + 10)?,
     })
 }
 

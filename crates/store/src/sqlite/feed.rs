@@ -85,7 +85,7 @@ fn between(
 }
 
 fn feed_event(row: &Row<'_>) -> Result<(i64, FeedEvent)> {
-    let event = event_from(row, job_id(row, 4)?)?;
+    let event = event_from(row, 0, job_id(row, 4)?)?;
     Ok((row.get(6)?, FeedEvent { project: ProjectId(row.get(5)?), event }))
 }
 

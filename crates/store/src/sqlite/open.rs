@@ -31,7 +31,10 @@ const READER_CACHE_KIB: i64 = 2 * 1024;
 /// A connection with the settings that all of them have.
 pub(super) fn connect(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    #[cfg_attr(not(feature = "testing"), expect(unused_mut, reason = "only tests count"))]
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    #[cfg(feature = "testing")]
+    count_statements(&mut connection)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     // Plans must not look at bound values: else clearing a cached statement's bindings makes SQLite prepare it again at
@@ -43,6 +46,14 @@ pub(super) fn connect(path: &Path) -> Result<Connection> {
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "trusted_schema", false)?;
     Ok(connection)
+}
+
+/// Whatever runs on it is counted.
+#[cfg(feature = "testing")]
+fn count_statements(connection: &mut Connection) -> Result<()> {
+    use rusqlite::trace::{TraceEvent, TraceEventCodes};
+    let count = |_: TraceEvent<'_>| crate::statements::count();
+    connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(count))
 }
 
 /// The one that writes: every commit is on the disk before it is answered.

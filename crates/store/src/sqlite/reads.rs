@@ -76,7 +76,7 @@ fn fitting(
 /// Events after a number, in order.
 pub(super) fn events_after(connection: &Connection, job: JobId, ver: u32, limit: usize) -> Result<Vec<JobEvent>> {
     let params = params![job.as_bytes(), ver, load::limit_of(limit)];
-    load::all(connection, sql::EVENTS_AFTER, params, |row| event_from(row, job))
+    load::all(connection, sql::EVENTS_AFTER, params, |row| event_from(row, 0, job))
 }
 
 /// The flight recorder.
@@ -85,7 +85,7 @@ pub(super) fn timeline(connection: &Connection, project: ProjectId, job: JobId) 
     let most = load::limit_of(Timeline::MAX_EVENTS);
     let attempts = load::all(connection, sql::ATTEMPTS, [job.as_bytes()], |row| crate::rows::attempt_from(row, 0))?;
     let mut events =
-        load::all(connection, sql::EVENTS_NEWEST, params![job.as_bytes(), most], |row| event_from(row, job))?;
+        load::all(connection, sql::EVENTS_NEWEST, params![job.as_bytes(), most], |row| event_from(row, 0, job))?;
     events.reverse();
     let mut exchanges = load::all(connection, sql::EXCHANGES, params![job.as_bytes(), most], exchange_from)?;
     exchanges.reverse();

@@ -23,6 +23,9 @@ queries! {
     DELIVERIES_DELETE = "deliveries_delete";
     DELIVERIES_END = "deliveries_end";
     DELIVERIES_EXHAUST = "deliveries_exhaust";
+    DELIVERIES_LEASE = "deliveries_lease";
+    DELIVERIES_SAVE = "deliveries_save";
+    DELIVERIES_TRIED = "deliveries_tried";
     DELIVERY_DUE = "delivery_due";
     DELIVERY_GET = "delivery_get";
     DELIVERY_INSERT = "delivery_insert";
@@ -122,8 +125,8 @@ queries! {
     TAKE = "take";
     TAKE_FROM_THE_DEAD = "take_from_the_dead";
     TRIES = "tries";
+    TRIES_INSERT = "tries_insert";
     TRIES_DELETE = "tries_delete";
-    TRY_INSERT = "try_insert";
     TRY_TRIM = "try_trim";
     TURN_GET = "turn_get";
     TURN_SET = "turn_set";

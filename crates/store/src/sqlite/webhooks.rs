@@ -5,7 +5,7 @@
 //! what waits at one that is left alone costs nothing. Absent: HTTP, signatures.
 
 use async_trait::async_trait;
-use longtake_core::event::EventKind;
+use longtake_core::event::{EventKind, JobEvent};
 use longtake_core::id::{DeliveryId, EndpointId, JobId, ProjectId};
 use longtake_core::record::Record;
 use longtake_core::store::StoreError;
@@ -15,22 +15,30 @@ use longtake_core::webhook::{
     Replayed, Room, Tried, Try,
 };
 use longtake_core::webhook_store::WebhookStore;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Result, params};
+use serde::Serialize;
 
 use super::change::Change;
 use super::writer::Kind;
 use super::{SqliteStore, job_deliveries, load, sql};
-use crate::rows::webhooks::{delivery_from, endpoint_from, salts_text, stored_due_at, try_from};
-use crate::rows::{event_from, job_id};
+use crate::rows::webhooks::{DELIVERY, ENDPOINT, delivery_from, endpoint_from, salts_text, stored_due_at, try_from};
+use crate::rows::{corrupt, event_from, job_id};
+use crate::tried::Loaded;
 
 /// Most endpoints that one call looks at; the first by number, and those that were served are due later.
 const MAX_WAITING: i64 = 10_000;
 /// Events looked at in one read of a replay.
 const REPLAY_ROUND: i64 = 5_000;
 
+/// A list for `json_each`.
+fn text_of(items: impl IntoIterator<Item = impl Serialize>) -> Result<String> {
+    serde_json::to_string(&items.into_iter().collect::<Vec<_>>()).map_err(corrupt)
+}
+
 /// Any endpoint.
 fn endpoint(connection: &Connection, endpoint: EndpointId) -> Result<Option<Endpoint>> {
-    load::first(connection, sql::ENDPOINT_GET, [endpoint.0], endpoint_from)
+    load::first(connection, sql::ENDPOINT_GET, [endpoint.0], |row| endpoint_from(row, 0))
 }
 
 /// What a client may see of an endpoint that clients made.
@@ -43,7 +51,7 @@ fn own(connection: &Connection, project: ProjectId, id: EndpointId) -> Result<Op
 
 fn all_own(connection: &Connection, project: ProjectId) -> Result<Vec<Endpoint>> {
     let most = load::limit_of(Endpoint::MAX_PER_PROJECT);
-    load::all(connection, sql::ENDPOINTS, params![project.0, most], endpoint_from)
+    load::all(connection, sql::ENDPOINTS, params![project.0, most], |row| endpoint_from(row, 0))
 }
 
 /// An endpoint of which something is due, and what is done about it.
@@ -61,8 +69,8 @@ fn waiting(connection: &Connection, now: Timestamp) -> Result<Vec<Waiting>> {
     let begun_before = (now - Delivery::LIFE).as_micros();
     let params = params![now.as_micros(), Endpoint::CIRCUIT_FAILURES, begun_before, MAX_WAITING];
     load::all(connection, sql::ENDPOINTS_WAITING, params, |row| {
-        let endpoint = endpoint_from(row)?;
-        let oldest_is_over = row.get::<_, i64>(11)? < begun_before;
+        let endpoint = endpoint_from(row, 0)?;
+        let oldest_is_over = row.get::<_, i64>(ENDPOINT)? < begun_before;
         Ok(match endpoint.status {
             EndpointStatus::Enabled if endpoint.is_suspect() && oldest_is_over => Waiting::Exhausted(endpoint.id),
             EndpointStatus::Enabled => Waiting::Ready(endpoint),
@@ -71,9 +79,20 @@ fn waiting(connection: &Connection, now: Timestamp) -> Result<Vec<Waiting>> {
     })
 }
 
-fn due(connection: &Connection, endpoint: EndpointId, now: Timestamp, limit: usize) -> Result<Vec<Delivery>> {
+/// Deliveries that are due, the oldest first, each with its event unless that is gone.
+fn due(
+    connection: &Connection,
+    endpoint: EndpointId,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<(Delivery, Option<JobEvent>)>> {
     let params = params![endpoint.0, now.as_micros(), load::limit_of(limit)];
-    load::all(connection, sql::DELIVERY_DUE, params, delivery_from)
+    load::all(connection, sql::DELIVERY_DUE, params, |row| {
+        let delivery = delivery_from(row)?;
+        let is_known = row.get_ref(DELIVERY)? != ValueRef::Null;
+        let event = is_known.then(|| event_from(row, DELIVERY, delivery.job)).transpose()?;
+        Ok((delivery, event))
+    })
 }
 
 /// Whether there is anything to be taken or to be ended.
@@ -244,7 +263,7 @@ impl Change<'_> {
     /// Takes what is due, as far as there is room, and ends what nobody is to hear any more.
     fn take_deliveries(&self, room: &Room) -> Result<Vec<Due>> {
         let mut ends = room.limit;
-        let mut found: Vec<(usize, Delivery, Endpoint)> = Vec::new();
+        let mut found: Vec<(usize, Due)> = Vec::new();
         let (now, limit) = (self.now.as_micros(), load::limit_of(room.limit));
         for waiting in waiting(self.connection, self.now)? {
             let most = load::limit_of(ends);
@@ -259,39 +278,45 @@ impl Change<'_> {
                     let most = room.of(&endpoint, self.now).min(room.limit);
                     let due = due(self.connection, endpoint.id, self.now, most)?;
                     let ranked = (room.under_way(endpoint.id)..).zip(due);
-                    found.extend(ranked.map(|(rank, delivery)| (rank, delivery, endpoint.clone())));
+                    found.extend(
+                        ranked.map(|(rank, (delivery, event))| {
+                            (rank, Due { delivery, endpoint: endpoint.clone(), event })
+                        }),
+                    );
                 }
             }
         }
-        found.sort_unstable_by_key(|(rank, delivery, _)| (*rank, delivery.due_at, delivery.id));
+        found.sort_unstable_by_key(|(rank, due)| (*rank, due.delivery.due_at, due.delivery.id));
         found.truncate(room.limit);
-        found.into_iter().map(|(_, delivery, endpoint)| self.take_delivery(delivery, endpoint, room)).collect()
+        let mut taken: Vec<Due> = found.into_iter().map(|(_, due)| due).collect();
+        let leased_until = self.now + room.lease;
+        taken.iter_mut().for_each(|due| due.delivery.due_at = leased_until);
+        let ids = text_of(taken.iter().map(|due| due.delivery.id.0))?;
+        self.run(sql::DELIVERIES_LEASE, params![ids, leased_until.as_micros()])?;
+        Ok(taken)
     }
 
-    fn take_delivery(&self, delivery: Delivery, endpoint: Endpoint, room: &Room) -> Result<Due> {
-        let delivery = Delivery { due_at: self.now + room.lease, ..delivery };
-        self.save_delivery(&delivery)?;
-        let key = params![delivery.job.as_bytes(), delivery.ver];
-        let event = load::first(self.connection, sql::EVENT_GET, key, |row| event_from(row, delivery.job))?;
-        Ok(Due { delivery, endpoint, event })
-    }
-
-    fn finish_delivery(&self, tried: &Tried) -> Result<()> {
-        let Tried { delivery: id, answer, log, jitter } = tried;
-        let Some(mut delivery) = load::first(self.connection, sql::DELIVERY_GET, [id.0], delivery_from)? else {
-            return Ok(());
-        };
-        delivery.note(*answer, log.at, self.now, *jitter);
-        self.save_delivery(&delivery)?;
-        let Try { at, status, duration_ms, words } = log;
-        let n = delivery.tries;
-        self.run(sql::TRY_INSERT, params![id.0, n, at.as_micros(), status, duration_ms, words])?;
-        if let Some(last) = i64::from(n).checked_sub(load::limit_of(Try::MAX_KEPT)).filter(|last| *last > 0) {
-            self.run(sql::TRY_TRIM, params![id.0, last])?;
+    /// A few statements for all of them.
+    fn finish_deliveries(&self, tried: &[Tried]) -> Result<()> {
+        let ids = text_of(tried.iter().map(|item| item.delivery.0))?;
+        let rows = load::all(self.connection, sql::DELIVERIES_TRIED, [ids], |row| {
+            Ok((delivery_from(row)?, endpoint_from(row, DELIVERY)?))
+        })?;
+        let mut loaded = Loaded::new(self.now, rows);
+        let changed = loaded.changed(tried);
+        let noted = loaded.note(tried);
+        let tries = noted.iter().map(|(n, Tried { delivery, log: Try { at, status, duration_ms, words }, .. })| {
+            (delivery.0, n, at.as_micros(), status, duration_ms, words)
+        });
+        self.run(sql::TRIES_INSERT, [text_of(tries)?])?;
+        for (n, item) in &noted {
+            if let Some(last) = i64::from(*n).checked_sub(load::limit_of(Try::MAX_KEPT)).filter(|last| *last > 0) {
+                self.run(sql::TRY_TRIM, params![item.delivery.0, last])?;
+            }
         }
-        let Some(known) = endpoint(self.connection, delivery.endpoint)? else { return Ok(()) };
-        let noted = known.clone().after(*answer, self.now);
-        if noted == known { Ok(()) } else { self.save_endpoint(&noted) }
+        let saved = loaded.deliveries().map(|row| (row.id.0, row.state.number(), stored_due_at(row), row.tries));
+        self.run(sql::DELIVERIES_SAVE, [text_of(saved)?])?;
+        loaded.endpoints(&changed).into_iter().try_for_each(|endpoint| self.save_endpoint(endpoint))
     }
 
     fn redeliver(&self, project: ProjectId, endpoint: EndpointId, id: DeliveryId) -> Result<Option<Delivery>> {
@@ -322,7 +347,7 @@ impl Change<'_> {
     /// Whether the endpoint wants it; then it is due.
     fn order(&self, endpoint: EndpointId, types: EventTypes, (job, ver): (JobId, u32)) -> Result<bool> {
         let key = params![job.as_bytes(), ver];
-        let event = load::first(self.connection, sql::EVENT_GET, key, |row| event_from(row, job))?;
+        let event = load::first(self.connection, sql::EVENT_GET, key, |row| event_from(row, 0, job))?;
         let Some(event) = event.filter(|event| types.has(event.kind)) else { return Ok(false) };
         let key = params![job.as_bytes(), ver, endpoint.0];
         match load::first(self.connection, sql::DELIVERY_OF, key, delivery_from)? {
@@ -381,8 +406,7 @@ impl WebhookStore for SqliteStore {
     }
 
     async fn finish_deliveries(&self, tried: Vec<Tried>) -> Result<(), StoreError> {
-        let finish = move |change: &mut Change<'_>| tried.iter().try_for_each(|item| change.finish_delivery(item));
-        self.writer.write(Kind::Other, finish).await
+        self.writer.write(Kind::Other, move |change| change.finish_deliveries(&tried)).await
     }
 
     async fn next_delivery_at(&self) -> Result<Option<Timestamp>, StoreError> {

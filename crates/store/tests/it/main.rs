@@ -26,6 +26,7 @@ mod processes;
 mod queue;
 mod retention;
 mod retention_days;
+mod statements;
 mod suite;
 mod webhooks;
 mod webhooks_machines;

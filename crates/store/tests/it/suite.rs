@@ -16,14 +16,14 @@ async fn on_memory(case: impl AsyncFnOnce(&Given)) {
     store.audit().unwrap();
 }
 
-async fn on_sqlite(case: impl AsyncFnOnce(&Given)) {
+pub async fn on_sqlite(case: impl AsyncFnOnce(&Given)) {
     let folder = Folder::new();
     let clock = Arc::new(HandClock::new());
     let store = longtake_store::open(&folder.url(), options(clock.clone())).unwrap();
     case(&Given::new(store, clock).alone()).await;
 }
 
-async fn on_postgres(case: impl AsyncFnOnce(&Given)) {
+pub async fn on_postgres(case: impl AsyncFnOnce(&Given)) {
     let database = TestDatabase::create();
     let clock = Arc::new(HandClock::new());
     let tuning = PostgresTuning { injected_clock: true, connections: 4, ..PostgresTuning::default() };
