@@ -314,7 +314,7 @@ async fn a_slow_listener_is_let_go_and_still_misses_nothing() {
     );
     slow.write_all(head.as_bytes()).await.unwrap();
     wait_until("it listens", BOUND, async || gauge(&server, "longtake_feed_listeners").await == 1.0).await;
-    let jobs: Vec<NewJob> = (0..VIDEOS).map(|_| hanging(&"word ".repeat(6_000))).collect();
+    let jobs: Vec<NewJob> = (0..VIDEOS).map(|_| hanging(&"word".repeat(7_500))).collect();
     let created: BTreeSet<String> = jobs.iter().map(|new| new.job.to_string()).collect();
     server.store().create(jobs).await.unwrap();
     wait_until("it is let go", BOUND, async || gauge(&server, "longtake_feed_listeners").await == 0.0).await;

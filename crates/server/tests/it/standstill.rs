@@ -37,7 +37,7 @@ async fn let_go_after(videos: usize) {
     let open = || all - server.app().memory.streams.available_permits();
     let slow = [listen(&server, STREAM, "", "200").await, listen(&server, SOCKET, UPGRADE, "101").await];
     assert_eq!(open(), 2);
-    let jobs: Vec<NewJob> = (0..videos).map(|_| hanging(&"word ".repeat(6_000))).collect();
+    let jobs: Vec<NewJob> = (0..videos).map(|_| hanging(&"word".repeat(7_500))).collect();
     server.store().create(jobs).await.unwrap();
     wait_until("their places are free", BOUND, async || open() == 0).await;
     for mut listener in slow {

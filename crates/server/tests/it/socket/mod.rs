@@ -157,7 +157,7 @@ async fn a_slow_listener_is_let_go_and_still_misses_nothing() {
     let server = Server::start().await;
     let mut slow = Socket::slow(&server, "/v1/events/ws?types=video.queued").await;
     wait_until("it listens", BOUND, async || gauge(&server, "longtake_feed_listeners").await == 1.0).await;
-    let jobs: Vec<NewJob> = (0..VIDEOS).map(|_| hanging(&"word ".repeat(6_000))).collect();
+    let jobs: Vec<NewJob> = (0..VIDEOS).map(|_| hanging(&"word".repeat(7_500))).collect();
     let created: BTreeSet<String> = jobs.iter().map(|new| format!("evt_{}_1", new.job)).collect();
     server.store().create(jobs).await.unwrap();
     wait_until("it is let go", BOUND, async || gauge(&server, "longtake_feed_listeners").await == 0.0).await;
@@ -179,7 +179,7 @@ async fn one_that_takes_nothing_is_cut_off_and_resumes_without_a_gap() {
     let mut slow = Socket::slow(&server, "/v1/events/ws?types=video.queued").await;
     wait_until("it listens", BOUND, async || gauge(&server, "longtake_feed_listeners").await == 1.0).await;
     assert_eq!(slow.next().await, Heard::Cursor);
-    let jobs: Vec<NewJob> = (0..VIDEOS).map(|_| hanging(&"word ".repeat(6_000))).collect();
+    let jobs: Vec<NewJob> = (0..VIDEOS).map(|_| hanging(&"word".repeat(7_500))).collect();
     let mut expected: BTreeSet<String> = jobs.iter().map(|new| format!("evt_{}_1", new.job)).collect();
     server.store().create(jobs).await.unwrap();
     let (streams, all) = (&server.app().memory.streams, server.app().limits.max_event_streams);
