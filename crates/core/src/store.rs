@@ -131,6 +131,9 @@ pub struct EvidenceRecord {
     pub ended: Option<Sender>,
     /// What is known.
     pub evidence: Evidence,
+    /// It was found in a list and resembles what was asked for, no more: where the attempt has its provider job already it
+    /// says nothing, and must not keep another attempt from its own.
+    pub by_resemblance: bool,
     /// The exchanges behind it.
     pub exchanges: Vec<Exchange>,
     /// Whom it wakes.
@@ -144,6 +147,9 @@ impl EvidenceRecord {
     /// refusal no longer closes it.
     pub fn concerns(&self, attempt: &Attempt) -> bool {
         let accepted = matches!(self.evidence, Evidence::Accepted(_));
+        if self.by_resemblance && attempt.provider_job.is_some() {
+            return false;
+        }
         self.nonce.is_none_or(|nonce| nonce == attempt.nonce && (accepted || attempt.state == AttemptState::Intent))
     }
 

@@ -145,12 +145,16 @@ impl Endpoint {
     }
 
     /// What a try makes of it: 410 ends what a client's endpoint is told; of a video's own URL it ends just that delivery.
+    ///
+    /// What one address of an origin answers says nothing about its other addresses: only silence speaks for all of them.
     #[must_use]
-    pub fn after(mut self, answer: Answer, now: Timestamp) -> Self {
+    pub fn after(mut self, tried: &Tried, now: Timestamp) -> Self {
+        let answer = tried.answer;
         if answer == Answer::Lost {
             return self;
         }
-        self.note(!matches!(answer, Answer::Failed { .. }), now);
+        let failed = matches!(answer, Answer::Failed { .. }) && (self.url.is_some() || tried.log.status.is_none());
+        self.note(!failed, now);
         if answer == Answer::Gone && self.url.is_some() && self.status == EndpointStatus::Enabled {
             self.status = EndpointStatus::Gone;
         }

@@ -95,6 +95,8 @@ pub(crate) struct Executor {
     batches: JoinSet<()>,
     /// Idle work to be given back by the next look: looks are the only ones that take news, so none falls between.
     returns: BTreeMap<WorkKey, (Timestamp, Place)>,
+    /// Own work whose news may have been lost on the way: to be read again, some of it by each look.
+    doubted: Vec<WorkKey>,
     wake: Arc<Notify>,
     looking: bool,
     /// The queue may hold more than was taken.
@@ -151,6 +153,7 @@ impl Executor {
             senders: HashMap::new(),
             batches,
             returns: BTreeMap::new(),
+            doubted: Vec::new(),
             wake,
             looking: false,
             hungry: false,

@@ -181,6 +181,14 @@ impl Owned {
         }
     }
 
+    /// Idle work, left where it is.
+    pub fn idle(&self, work: WorkKey) -> Option<&Task> {
+        match self.slots.get(&work)? {
+            Slot::Idle { task, .. } => Some(task),
+            Slot::Busy { .. } => None,
+        }
+    }
+
     /// Everything owned, in order.
     pub fn fences(&self) -> Vec<(WorkKey, Fence)> {
         self.slots.iter().map(|(work, slot)| (*work, slot.fence())).collect()

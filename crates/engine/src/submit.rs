@@ -80,7 +80,20 @@ pub(crate) async fn perform(context: &Context, mut task: Task) -> Done {
     let own = (keys != Idempotency::None).then_some(attempt.nonce);
     let ended = Some(attempt.sender());
     let (job, attempt) = (task.work.job, attempt.n);
-    record(context, EvidenceRecord { job, attempt, nonce: own, ended, evidence, exchanges, wake: Wake::Others }).await;
+    record(
+        context,
+        EvidenceRecord {
+            job,
+            attempt,
+            nonce: own,
+            ended,
+            evidence,
+            by_resemblance: false,
+            exchanges,
+            wake: Wake::Others,
+        },
+    )
+    .await;
     let input = Input::Fold(budget(context, &task));
     decide(context, task, input, Vec::new()).await
 }
@@ -195,8 +208,20 @@ async fn open(context: &Context, task: &mut Task, limits: AttemptLimits, attempt
             // This execution knows that it did not send: if the row is there after all, that settles it.
             let evidence = Evidence::NotAccepted(not_sent("the intent was not confirmed in time"));
             let (job, nonce, ended, exchanges) = (task.work.job, Some(sender.nonce), Some(sender), Vec::new());
-            record(context, EvidenceRecord { job, attempt: n, nonce, ended, evidence, exchanges, wake: Wake::Others })
-                .await;
+            record(
+                context,
+                EvidenceRecord {
+                    job,
+                    attempt: n,
+                    nonce,
+                    ended,
+                    evidence,
+                    by_resemblance: false,
+                    exchanges,
+                    wake: Wake::Others,
+                },
+            )
+            .await;
             match reload(context, task).await {
                 Committed::Gone => Opened::Gone,
                 Committed::Applied | Committed::Changed => Opened::Changed,
@@ -270,8 +295,23 @@ pub(crate) async fn testify(
     evidence: Evidence,
     exchanges: Vec<Exchange>,
 ) {
+    record(context, found(job, attempt, evidence, exchanges)).await;
+}
+
+/// The same of what merely resembles it.
+pub(crate) async fn testify_by_resemblance(
+    context: &Context,
+    job: JobId,
+    attempt: &Attempt,
+    evidence: Evidence,
+    exchanges: Vec<Exchange>,
+) {
+    record(context, EvidenceRecord { by_resemblance: true, ..found(job, attempt, evidence, exchanges) }).await;
+}
+
+fn found(job: JobId, attempt: &Attempt, evidence: Evidence, exchanges: Vec<Exchange>) -> EvidenceRecord {
     let (attempt, wake) = (attempt.n, Wake::Others);
-    record(context, EvidenceRecord { job, attempt, nonce: None, ended: None, evidence, exchanges, wake }).await;
+    EvidenceRecord { job, attempt, nonce: None, ended: None, evidence, by_resemblance: false, exchanges, wake }
 }
 
 /// Rule R5: repeated until it commits, whoever owns the job by then.

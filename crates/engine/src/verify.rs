@@ -14,7 +14,7 @@ use longtake_core::time::Timestamp;
 use crate::context::Context;
 use crate::metrics::count;
 use crate::steps::{CALL_LIMIT, Committed, budget, cannot_drive, commit, decide, later};
-use crate::submit::{callback_url, send, testify};
+use crate::submit::{callback_url, send, testify, testify_by_resemblance};
 use crate::task::{Done, Next, Task};
 
 /// Clocks of two machines may differ by this much when a listing, or the life of a key, is compared with an intent, and
@@ -284,7 +284,11 @@ async fn look_up(
     match unclaimed {
         Unclaimed::One(provider_job) => {
             count(&context.metrics.adopted);
-            testify(context, task.work.job, attempt, Evidence::Accepted(provider_job), exchanges).await;
+            let (job, evidence) = (task.work.job, Evidence::Accepted(provider_job));
+            match profile.lookup {
+                Lookup::ByRef => testify(context, job, attempt, evidence, exchanges).await,
+                _ => testify_by_resemblance(context, job, attempt, evidence, exchanges).await,
+            }
             Finding::Testified
         }
         Unclaimed::None if complete && absence == Absence::Settled => Finding::Absent(exchanges),

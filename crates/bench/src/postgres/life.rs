@@ -210,6 +210,7 @@ impl Life {
                 nonce: claim.record.attempt.as_ref().map(|attempt| attempt.nonce),
                 ended: claim.record.attempt.as_ref().map(Attempt::sender),
                 evidence: Evidence::Accepted(provider_job),
+                by_resemblance: false,
                 exchanges: Vec::new(),
                 wake: Wake::Others,
             })

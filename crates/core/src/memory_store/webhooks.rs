@@ -234,17 +234,15 @@ impl Content {
     }
 
     fn finish_delivery(&mut self, tried: Tried, now: Timestamp) {
-        let Tried { delivery: id, answer, log, jitter } = tried;
-        let Some(mut delivery) = self.webhooks.deliveries.get(&id).cloned() else { return };
-        delivery.note(answer, log.at, now, jitter);
-        let endpoint = delivery.endpoint;
-        self.webhooks.put(delivery);
-        let tries = self.webhooks.tries.entry(id).or_default();
-        tries.push(log);
-        tries.drain(..tries.len().saturating_sub(Try::MAX_KEPT));
-        if let Some(endpoint) = self.webhooks.endpoints.get_mut(&endpoint) {
-            *endpoint = endpoint.clone().after(answer, now);
+        let Some(mut delivery) = self.webhooks.deliveries.get(&tried.delivery).cloned() else { return };
+        delivery.note(tried.answer, tried.log.at, now, tried.jitter);
+        if let Some(endpoint) = self.webhooks.endpoints.get_mut(&delivery.endpoint) {
+            *endpoint = endpoint.clone().after(&tried, now);
         }
+        self.webhooks.put(delivery);
+        let tries = self.webhooks.tries.entry(tried.delivery).or_default();
+        tries.push(tried.log);
+        tries.drain(..tries.len().saturating_sub(Try::MAX_KEPT));
     }
 
     fn deliveries(

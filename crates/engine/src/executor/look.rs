@@ -16,7 +16,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What came back from a background look at the store.
 pub(super) struct Look {
-    claims: Result<Vec<Claim>, StoreError>,
+    /// What was found, also where an error ended the look: who is told of news is told once.
+    claims: Vec<Claim>,
+    /// Doubted work as it is, and how much was asked for.
+    reread: (Vec<Claim>, usize),
+    /// What ended it half-way.
+    error: Option<StoreError>,
+    /// News may have been told, and the answer lost.
+    lost_news: bool,
     /// There was as much as could be taken: look again at once.
     more: bool,
     /// The queue gave all that was asked for: there may be more. `None` where it was not asked.
@@ -46,8 +53,10 @@ impl Executor {
             self.adopt_at = now + ADOPT_EVERY;
         }
         let returns = self.take_returns();
+        let doubted: Vec<_> = self.doubted.iter().rev().take(self.config().acquire_batch).copied().collect();
         let context = self.context.clone();
-        self.calls.spawn(async move { Message::Look(look(&context, wanted, adopt.then_some(known), returns).await) });
+        let asked = Asked { wanted, known: adopt.then_some(known), returns, doubted };
+        self.calls.spawn(async move { Message::Look(look(&context, asked).await) });
     }
 
     /// A look for nothing but news of own work.
@@ -116,21 +125,31 @@ impl Executor {
     pub(super) fn take_look(&mut self, look: Look) {
         self.looking = false;
         let now = self.now();
-        match look.claims {
-            Ok(claims) => {
-                self.hungry = look.hungry.unwrap_or(self.hungry);
-                if look.more {
-                    self.look_at = now;
-                }
-                for claim in claims {
-                    self.take_claim(claim, now);
-                }
-            }
-            Err(error) => {
+        self.hungry = look.hungry.unwrap_or(self.hungry);
+        let (reread, asked) = look.reread;
+        self.doubted.truncate(self.doubted.len().saturating_sub(asked));
+        if look.lost_news {
+            self.doubted = self.owned.fences().into_iter().map(|(work, _)| work).collect();
+        }
+        let changed = reread.into_iter().filter(|claim| self.is_changed(claim));
+        let claims: Vec<Claim> = look.claims.into_iter().chain(changed).collect();
+        for claim in claims {
+            self.take_claim(claim, now);
+        }
+        match look.error {
+            Some(error) => {
                 tracing::warn!(%error, "work could not be looked for");
                 self.adopt_at = now + self.config().look_interval;
             }
+            None if look.more || !self.doubted.is_empty() => self.look_at = now,
+            None => {}
         }
+    }
+
+    /// Whether own work is other than we think; what is busy is always read again.
+    fn is_changed(&self, claim: &Claim) -> bool {
+        let same = |task: &Task| task.record == claim.record && task.late.as_deref() == claim.late.as_ref();
+        self.owned.knows(claim.work, claim.fence) && !self.owned.idle(claim.work).is_some_and(same)
     }
 
     fn take_claim(&mut self, claim: Claim, now: Duration) {
@@ -153,16 +172,42 @@ impl Executor {
     }
 }
 
-/// Own work that was woken, due work nobody owns, and, if asked, own work nobody here remembers.
-async fn look(context: &Context, wanted: Wanted, known: Option<Vec<(WorkKey, Fence)>>, returns: Vec<Release>) -> Look {
-    let store = &context.parts.store;
-    let batch = context.parts.config.acquire_batch;
-    let found = async {
+/// What a look asks for.
+struct Asked {
+    wanted: Wanted,
+    /// Own work that is remembered, if what is not is asked for.
+    known: Option<Vec<(WorkKey, Fence)>>,
+    returns: Vec<Release>,
+    /// Own work to be read again.
+    doubted: Vec<WorkKey>,
+}
+
+impl Look {
+    const NOTHING: Self =
+        Self { claims: Vec::new(), reread: (Vec::new(), 0), error: None, lost_news: false, more: false, hungry: None };
+
+    /// Own work that was woken. What is told is not told again: without an answer nobody knows whether it was.
+    async fn ask_news(&mut self, context: &Context) -> Result<(), StoreError> {
+        let batch = context.parts.config.acquire_batch;
+        self.lost_news = true;
+        self.claims = context.parts.store.woken(context.executor, batch).await?;
+        (self.lost_news, self.more) = (false, self.claims.len() >= batch);
+        Ok(())
+    }
+
+    /// Own work that was woken, due work nobody owns, and, if asked, own work nobody here remembers.
+    async fn ask(&mut self, context: &Context, asked: Asked) -> Result<(), StoreError> {
+        let Asked { wanted, known, returns, doubted } = asked;
+        let store = &context.parts.store;
+        let batch = context.parts.config.acquire_batch;
         for rows in returns.chunks(RELEASE_BATCH) {
             store.release(context.executor, rows.to_vec()).await?;
         }
-        let mut claims = store.woken(context.executor, batch).await?;
-        let mut more = claims.len() >= batch;
+        self.ask_news(context).await?;
+        if !doubted.is_empty() {
+            let count = doubted.len();
+            self.reread = (store.claims(context.executor, doubted).await?, count);
+        }
         if let Some(known) = known {
             let owned = store.owned(context.executor).await?;
             let strange: Vec<_> = owned
@@ -172,7 +217,7 @@ async fn look(context: &Context, wanted: Wanted, known: Option<Vec<(WorkKey, Fen
                 .take(batch)
                 .collect();
             if !strange.is_empty() {
-                claims.extend(store.claims(context.executor, strange).await?);
+                self.claims.extend(store.claims(context.executor, strange).await?);
             }
         }
         // An account that was not asked, since enough of it waits here, may have more.
@@ -181,23 +226,24 @@ async fn look(context: &Context, wanted: Wanted, known: Option<Vec<(WorkKey, Fen
             let acquired = store.acquire(context.executor, &wanted).await?;
             let fresh = acquired.iter().filter(|claim| is_fresh(claim)).count();
             hungry |= fresh > 0;
-            more |= acquired.len() - fresh >= wanted.due.max(1);
-            claims.extend(acquired);
+            self.more |= acquired.len() - fresh >= wanted.due.max(1);
+            self.claims.extend(acquired);
         }
-        Ok((claims, more, hungry))
-    };
-    match found.await {
-        Ok((claims, more, hungry)) => Look { claims: Ok(claims), more, hungry: Some(hungry) },
-        Err(error) => Look { claims: Err(error), more: false, hungry: Some(true) },
+        self.hungry = Some(hungry);
+        Ok(())
     }
 }
 
-/// Own work that was woken.
+async fn look(context: &Context, asked: Asked) -> Look {
+    let mut look = Look { hungry: Some(true), ..Look::NOTHING };
+    look.error = look.ask(context, asked).await.err();
+    look
+}
+
 async fn news(context: &Context) -> Look {
-    let batch = context.parts.config.acquire_batch;
-    let claims = context.parts.store.woken(context.executor, batch).await;
-    let more = claims.as_ref().is_ok_and(|claims| claims.len() >= batch);
-    Look { claims, more, hungry: None }
+    let mut look = Look::NOTHING;
+    look.error = look.ask_news(context).await.err();
+    look
 }
 
 /// It was taken for a submission.

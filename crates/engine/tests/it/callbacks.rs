@@ -30,6 +30,7 @@ fn said(job: JobId, provider_job: &str, wake: Wake) -> EvidenceRecord {
         nonce: None,
         ended: None,
         evidence: Evidence::Accepted(ProviderJobId::new(provider_job).expect("a short id")),
+        by_resemblance: false,
         exchanges: Vec::new(),
         wake,
     }

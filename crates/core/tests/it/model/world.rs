@@ -243,7 +243,16 @@ impl World {
     pub fn testify(&self, n: u16, evidence: Evidence, wake: bool) {
         let (attempt, exchanges) = (AttemptNo(n), Vec::new());
         let wake = if wake { Wake::Owner } else { Wake::Others };
-        let item = EvidenceRecord { job: job(), attempt, nonce: None, ended: None, evidence, exchanges, wake };
+        let item = EvidenceRecord {
+            job: job(),
+            attempt,
+            nonce: None,
+            ended: None,
+            evidence,
+            by_resemblance: false,
+            exchanges,
+            wake,
+        };
         now(self.store.record_evidence(vec![item])).unwrap();
     }
 

@@ -49,6 +49,7 @@ async fn take_in(world: Arc<World>, called: Called) {
         nonce: None,
         ended: None,
         evidence: Evidence::Accepted(called.provider_job.clone()),
+        by_resemblance: false,
         exchanges: Vec::new(),
         wake: if called.pending { Wake::Owner } else { Wake::OwnerAlways },
     };

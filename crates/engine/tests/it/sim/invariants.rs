@@ -193,7 +193,8 @@ async fn paid(world: &World) {
             let of = bill.job;
             world.trace.violation(format!("{job} n={n} has {}, which was bought for {of}", bill.provider_job));
         }
-        let followed_by_itself = attempts.contains_key(&(*job, n + 1)) && !retried.contains(&(*job, *n));
+        let at_a_word = attempt.decision.is_some() || retried.contains(&(*job, *n));
+        let followed_by_itself = attempts.contains_key(&(*job, n + 1)) && !at_a_word;
         let failed = attempt.state == AttemptState::FailedAtProvider;
         if followed_by_itself && failed && world.options.charged_on == ChargedOn::Submit {
             world.trace.violation(format!("{job} n={n} was paid on submission, failed, and was bought again unasked"));

@@ -34,6 +34,8 @@ pub struct Process {
     pub gate: Gate,
     pub clock: SimClock,
     pub engine: Option<Arc<Engine>>,
+    /// It was told to stop.
+    pub stopping: bool,
     pub executors: Arc<Mutex<Vec<ExecutorId>>>,
     pub listeners: Arc<Mutex<Vec<CommitListener>>>,
 }
@@ -134,7 +136,8 @@ impl World {
             false => 0,
         };
         let clock = self.clock.of_process(&gate, skew * 1_000_000);
-        let process = Process { clock, gate, engine: None, executors: Arc::default(), listeners: Arc::default() };
+        let (executors, listeners) = (Arc::default(), Arc::default());
+        let process = Process { clock, gate, engine: None, stopping: false, executors, listeners };
         let parts = self.parts(place, &process);
         self.trace.log(format_args!("e{place} starts, its clock is {skew} s off"));
         self.listen(&process);
@@ -219,7 +222,10 @@ impl World {
 
     /// SIGTERM: hands over, then ends.
     pub async fn drain(&self, place: usize) {
-        let engine = self.processes()[place].as_ref().and_then(|process| process.engine.clone());
+        let engine = self.processes()[place].as_mut().and_then(|process| {
+            process.stopping = true;
+            process.engine.clone()
+        });
         let Some(engine) = engine else { return };
         self.trace.log(format_args!("e{place} is told to stop"));
         let limit = self.config.drain_timeout * 4;
@@ -252,8 +258,9 @@ impl World {
         lost.drain(..).for_each(|executor| self.database.rows.mark_process_dead(executor));
     }
 
+    /// And goes on doing so.
     pub fn is_running(&self, place: usize) -> bool {
-        self.processes()[place].as_ref().is_some_and(|process| process.engine.is_some())
+        self.processes()[place].as_ref().is_some_and(|process| process.engine.is_some() && !process.stopping)
     }
 
     /// The gate and clock of a process that runs.
