@@ -1,8 +1,8 @@
 //! `cargo xtask setup`: what the checks need beside Rust, and where it comes from.
 //!
 //! Programs of the system are found on the PATH; where they are missing and apt-get may be used, they are installed.
-//! Checkers and SDKs are pinned in tests/clients and live under target/clients, never in the system; so does the S3 server
-//! of the tests, under target/tools.
+//! Checkers and SDKs are pinned in tests/clients and live under target/clients, never in the system; so do the S3 server
+//! of the tests, under target/tools, and Azure's emulator, pinned in tests/azurite, under target/azurite.
 //! A missing piece is a failure that says how to get it, never a step left out.
 
 use std::path::{Path, PathBuf};
@@ -39,8 +39,8 @@ const PROGRAMS: &[Program] = &[
     Program { name: "wrk", packages: &["wrk"], needed_for: "load in the benchmarks" },
     Program { name: "chromium", packages: &["chromium"], needed_for: "live events in a real browser" },
     Program { name: "python3", packages: &["python3", "python3-venv"], needed_for: "the official Python SDK" },
-    Program { name: "node", packages: &["nodejs"], needed_for: "the official Node SDK" },
-    Program { name: "npm", packages: &["npm"], needed_for: "the official Node SDK" },
+    Program { name: "node", packages: &["nodejs"], needed_for: "the official Node SDK, Azure's emulator" },
+    Program { name: "npm", packages: &["npm"], needed_for: "the official Node SDK, Azure's emulator" },
 ];
 /// The S3 server of the tests, its version and the features that make it a program. It checks signatures and digests, and
 /// needs nothing but Rust. Newer ones want a newer Rust than ours.
@@ -56,7 +56,9 @@ pub fn run(root: &Path, options: &Options) -> Outcome {
     system_programs(options, &mut missing)?;
     if missing.is_empty() {
         python(root, options, &mut missing)?;
-        node(root, options, &mut missing)?;
+        node(root, options, &mut missing, "tests/clients/node", &node_folder(root))?;
+        // crates/testing/src/azure.rs looks there.
+        node(root, options, &mut missing, "tests/azurite", &root.join("target/azurite"))?;
         s3_server(root, options, &mut missing)?;
     }
     if missing.is_empty() { Ok(()) } else { Err(format!("missing:\n  {}", missing.join("\n  "))) }
@@ -181,17 +183,17 @@ fn installed_python(venv: &Path, package: &str) -> Option<String> {
     run::output(Command::new(venv.join("bin/python")).args(["-c", script, package]))
 }
 
-fn node(root: &Path, options: &Options, missing: &mut Vec<String>) -> Outcome {
-    let folder = node_folder(root);
-    let manifest = root.join("tests/clients/node/package.json");
-    let wanted = dependencies(&manifest).ok_or("tests/clients/node/package.json pins nothing")?;
+/// Packages of Node, as the package.json of one folder pins them, into another one.
+fn node(root: &Path, options: &Options, missing: &mut Vec<String>, pinned: &str, folder: &Path) -> Outcome {
+    let manifest = root.join(pinned).join("package.json");
+    let wanted = dependencies(&manifest).ok_or_else(|| format!("{pinned}/package.json pins nothing"))?;
     let installed = |name: &str| json_text(&folder.join("node_modules").join(name).join("package.json"), "/version");
     let complete = || wanted.iter().all(|(name, version)| installed(name).as_ref() == Some(version));
     if !complete() && !options.no_install {
-        std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         std::fs::copy(&manifest, folder.join("package.json")).map_err(|error| format!("package.json: {error}"))?;
         let quiet = ["install", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel", "error"];
-        run::run(Command::new("npm").current_dir(&folder).args(quiet))?;
+        run::run(Command::new("npm").current_dir(folder).args(quiet))?;
     }
     for (name, version) in &wanted {
         match installed(name) {

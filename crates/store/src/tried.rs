@@ -32,7 +32,7 @@ impl Loaded {
     pub fn changed(&self, tried: &[Tried]) -> Vec<EndpointId> {
         let changes = |item: &Tried| {
             let endpoint = self.deliveries.get(&item.delivery).and_then(|row| self.endpoints.get(&row.endpoint))?;
-            (endpoint.clone().after(item.answer, self.now) != *endpoint).then_some(endpoint.id)
+            (endpoint.clone().after(item, self.now) != *endpoint).then_some(endpoint.id)
         };
         let mut changed: Vec<EndpointId> = tried.iter().filter_map(changes).collect();
         changed.sort_unstable();
@@ -52,7 +52,7 @@ impl Loaded {
             let Some(delivery) = self.deliveries.get_mut(&item.delivery) else { continue };
             delivery.note(item.answer, item.log.at, self.now, item.jitter);
             if let Some(endpoint) = self.endpoints.get_mut(&delivery.endpoint) {
-                *endpoint = endpoint.clone().after(item.answer, self.now);
+                *endpoint = endpoint.clone().after(item, self.now);
             }
             noted.push((delivery.tries, item));
         }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use longtake_store::artifacts::cloud::{BucketOptions, BucketPlace, Cloud, Encryption};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
@@ -177,16 +179,22 @@ impl Config {
     /// How a bucket is reached, secrets included.
     ///
     /// # Errors
-    /// Where a secret is not there.
+    /// Where a secret is not there, or is none.
     pub fn bucket(&self, place: BucketPlace) -> Result<BucketOptions, ConfigError> {
         let storage = &self.storage;
         let id = self.storage_secret("access_key_id", storage.access_key_id.as_ref())?;
+        let key = self.storage_secret("secret_access_key", storage.secret_access_key.as_ref())?;
+        let is_key = |key: &SecretString| STANDARD.decode(key.expose_secret()).is_ok();
+        if place.cloud == Cloud::Azure && !key.as_ref().is_none_or(is_key) {
+            let problem = "is no key of a storage account, which is base64; copy all of it, with the = at its end";
+            return Err(self.error(&["storage", "secret_access_key"], problem));
+        }
         Ok(BucketOptions {
             place,
             endpoint: storage.endpoint.as_deref().map(|url| url.trim_end_matches('/').to_owned()),
             region: storage.region.clone(),
             access_key_id: id.map(|id| id.expose_secret().to_owned()),
-            secret_access_key: self.storage_secret("secret_access_key", storage.secret_access_key.as_ref())?,
+            secret_access_key: key,
             allow_http: storage.allow_http,
             virtual_hosted_style: storage.virtual_hosted_style,
             encryption: storage.server_side_encryption.map(|encryption| match encryption {

@@ -1,4 +1,4 @@
-//! Videos in a bucket, and links to them: a whole server and a real S3 server.
+//! Videos in a bucket, and links to them: a whole server, a real S3 server and Azure's emulator.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use longtake::config::secret::Secret;
 use longtake::config::storage::Serve;
 use longtake::wiring;
 use longtake_core::retention::Keep;
+use longtake_testing::azure::{ACCOUNT, ACCOUNT_KEY, CONTAINER, TestAzure};
 use longtake_testing::proxy::{Behaviour, Proxy};
 use longtake_testing::s3::{ACCESS_KEY_ID, BUCKET, SECRET_ACCESS_KEY, TestS3};
 use longtake_testing::wait_until;
@@ -26,6 +27,15 @@ fn in_bucket(config: &mut Config, url: &str) {
     config.storage.endpoint = Some(url.to_owned());
     config.storage.access_key_id = Some(Secret::of(ACCESS_KEY_ID));
     config.storage.secret_access_key = Some(Secret::of(SECRET_ACCESS_KEY));
+    config.storage.allow_http = true;
+}
+
+/// Settings for the container of a test server of Azure.
+fn in_container(config: &mut Config, azure: &TestAzure) {
+    config.general.artifacts = Some(format!("az://{CONTAINER}/{PREFIX}"));
+    config.storage.endpoint = Some(azure.url());
+    config.storage.access_key_id = Some(Secret::of(ACCOUNT));
+    config.storage.secret_access_key = Some(Secret::of(ACCOUNT_KEY));
     config.storage.allow_http = true;
 }
 
@@ -152,6 +162,55 @@ async fn a_redirect_leads_to_the_bucket_and_keeps_the_range() {
     assert_eq!(picture.status(), StatusCode::OK);
     let answer = code(server.get(&path).header("range", "bytes=99999999-")).await;
     assert_eq!(answer, (416, "range_not_satisfiable".to_owned()));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_video_lives_in_a_container_of_azure_and_is_redirected_to() {
+    let azure = TestAzure::start();
+    let videos = || azure.objects().into_iter().filter(|key| key.contains("/video_")).collect::<Vec<_>>();
+    let server = Server::start_with(|config| in_container(config, &azure)).await;
+    let (path, video) = completed(&server, &tiny("azure [sandbox duration=1ms]")).await;
+    let key = videos().remove(0);
+    let bytes = azure.bytes(&key);
+    assert!(key.starts_with(&format!("{PREFIX}/1/")), "{key}");
+    assert_eq!(sha256_hex(&bytes), video["sha256"].as_str().unwrap());
+    assert!(!server.artifacts().exists(), "nothing of it is on this disk");
+    let whole = server.get(&path).send().await.unwrap();
+    assert_eq!(whole.headers()["etag"], format!("\"{}\"", video["sha256"].as_str().unwrap()).as_str());
+    assert_eq!(whole.bytes().await.unwrap(), bytes);
+    let part = server.get(&path).header("range", "bytes=-7").send().await.unwrap();
+    assert_eq!(part.status(), StatusCode::PARTIAL_CONTENT);
+    assert_eq!(part.bytes().await.unwrap(), bytes[bytes.len() - 7..]);
+    // Another process with the same database and container redirects there.
+    let server = server
+        .restarted_with(|config| {
+            in_container(config, &azure);
+            config.storage.serve = Serve::Redirect;
+        })
+        .await;
+    let ask = |client: &Client| client.get(format!("{}{path}", server.base)).bearer_auth(&server.admin_key);
+    let answer = ask(&plain(Policy::none())).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::FOUND);
+    let location = answer.headers()["location"].to_str().unwrap().to_owned();
+    assert!(
+        location.starts_with(&azure.url()) && location.contains("&sp=r&") | location.contains("?sp=r&"),
+        "{location}"
+    );
+    assert!(!location.contains(&ACCOUNT_KEY[..20]), "{location}");
+    let client = plain(Policy::limited(3));
+    let whole = ask(&client).send().await.unwrap();
+    assert_eq!(whole.headers()["content-type"], "video/mp4");
+    assert_eq!(whole.bytes().await.unwrap(), bytes);
+    let part = ask(&client).header("range", "bytes=1-4").send().await.unwrap();
+    assert_eq!((part.status().as_u16(), part.bytes().await.unwrap().to_vec()), (206, bytes[1..5].to_vec()));
+    // What no row names goes with the sweep, and what the client deletes goes at once.
+    azure.put(&format!("{key}9"), b"half");
+    azure.put(&format!("{PREFIX}/2/report.csv"), b"another's");
+    assert_eq!(server.sweep(Duration::ZERO).await, 1);
+    assert_eq!(videos(), [key]);
+    server.delete(path.strip_suffix("/content").unwrap()).send().await.unwrap();
+    assert_eq!(azure.objects(), [format!("{PREFIX}/2/report.csv"), format!("{PREFIX}/longtake-installation.txt")]);
     server.stop().await;
 }
 
@@ -296,6 +355,9 @@ async fn a_bucket_of_another_installation_or_none_at_all_is_refused_at_start() {
         problem.contains("[storage] secret_access_key: the environment variable NO_SUCH_SECRET is not set"),
         "{problem}"
     );
+    let problem = refused(&|config| config.general.artifacts = Some("az://videos".to_owned())).await;
+    assert!(problem.contains("[storage] secret_access_key: is no key of a storage account"), "{problem}");
+    assert!(!problem.contains(SECRET_ACCESS_KEY), "{problem}");
     drop(std::fs::remove_dir_all(&folder));
     server.stop().await;
 }

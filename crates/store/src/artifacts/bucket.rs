@@ -168,7 +168,7 @@ fn is_ours(key: &str) -> bool {
 
 /// What the client's error means to us. It names statuses and codes only in its text.
 pub(super) fn error_of(error: object_store::Error) -> ArtifactError {
-    const NO_BUCKET: &[&str] = &["NoSuchBucket", "ContainerNotFound", "bucket does not exist"];
+    const NO_BUCKET: &[&str] = &["NoSuchBucket", "bucket does not exist"];
     const FULL: &[&str] = &["507", "QuotaExceeded", "StorageFull", "InsufficientCapacity"];
     const BUSY: &[&str] = &["429", "500", "502", "503", "504"];
     let text = error.to_string();
@@ -176,6 +176,9 @@ pub(super) fn error_of(error: object_store::Error) -> ArtifactError {
     let status = |codes: &[&str]| codes.iter().any(|code| text.contains(&format!("status code: {code}")));
     if says(NO_BUCKET) {
         return ArtifactError::Other("there is no such bucket".into());
+    }
+    if says(&["ContainerNotFound"]) {
+        return ArtifactError::Other("there is no such container".into());
     }
     if matches!(error, object_store::Error::NotFound { .. }) {
         return ArtifactError::NotFound;
@@ -303,7 +306,8 @@ impl ArtifactStore for BucketArtifacts {
         }
     }
 
-    /// A bucket lists in the order of its keys, a thousand at a time.
+    /// A bucket lists in the order of its keys, a thousand at a time. Some pass over where they are asked to begin: what
+    /// was seen is left out here, or a sweep would look at the same page for ever.
     async fn older_than(
         &self,
         age: Duration,
@@ -312,15 +316,17 @@ impl ArtifactStore for BucketArtifacts {
     ) -> Result<Vec<ArtifactKey>, ArtifactError> {
         self.confirm().await?;
         let prefix = (!self.prefix.as_ref().is_empty()).then_some(&self.prefix);
-        let mut objects = match after {
-            Some(after) => self.client.objects.list_with_offset(prefix, &self.at(after)?),
+        let after = after.map(|after| self.at(after)).transpose()?;
+        let mut objects = match &after {
+            Some(after) => self.client.objects.list_with_offset(prefix, after),
             None => self.client.objects.list(prefix),
         };
         let mut keys = Vec::new();
         while keys.len() < limit
             && let Some(object) = objects.try_next().await.map_err(error_of)?
         {
-            if is_older(&object, age)
+            if after.as_ref().is_none_or(|after| object.location > *after)
+                && is_older(&object, age)
                 && let Some(key) = self.key_of(&object)
             {
                 keys.push(key);

@@ -138,6 +138,22 @@ pub async fn a_second_provider_job_is_an_orphan(given: &Given) {
     assert_eq!(given.store.claimed(ACCOUNT, asked).await.unwrap(), [true, true, false]);
 }
 
+pub async fn what_resembles_an_attempt_that_has_its_job_is_left_to_others(given: &Given) {
+    let executor = given.executor().await;
+    let (claim, other) = (given.running(executor, "p-1").await, given.submitting(executor).await);
+    let found = |claim: &Claim| EvidenceRecord {
+        by_resemblance: true,
+        ..evidence_of(claim.work.job, AttemptNo(1), accepted("p-2"))
+    };
+    given.store.record_evidence(vec![found(&claim)]).await.unwrap();
+    assert_eq!(given.attempt(claim.work.job, 1).await.provider_job, Some(named("p-1")));
+    assert_eq!(given.store.stats().await.unwrap().orphans, 0);
+    assert_eq!(given.store.claimed(ACCOUNT, vec![named("p-2")]).await.unwrap(), [false]);
+    given.store.record_evidence(vec![found(&other)]).await.unwrap();
+    let adopted = given.attempt(other.work.job, 1).await;
+    assert_eq!((adopted.state, adopted.provider_job), (AttemptState::Accepted, Some(named("p-2"))));
+}
+
 pub async fn one_provider_job_serves_one_attempt(given: &Given) {
     let executor = given.executor().await;
     given.running(executor, "p-1").await;

@@ -348,7 +348,16 @@ pub fn request(prompt: &str) -> VideoRequest {
 }
 
 pub fn evidence_of(job: JobId, attempt: AttemptNo, evidence: Evidence) -> EvidenceRecord {
-    EvidenceRecord { job, attempt, nonce: None, ended: None, evidence, exchanges: Vec::new(), wake: Wake::Owner }
+    EvidenceRecord {
+        job,
+        attempt,
+        nonce: None,
+        ended: None,
+        evidence,
+        by_resemblance: false,
+        exchanges: Vec::new(),
+        wake: Wake::Owner,
+    }
 }
 
 pub fn accepted(provider_job: &str) -> Evidence {

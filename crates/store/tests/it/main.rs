@@ -1,6 +1,7 @@
 //! The store contract on every store, the two stores against each other, and what a power cut leaves of SQLite.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a broken case should stop its test")]
 
+mod artifact_azure;
 mod artifact_buckets;
 mod artifact_files;
 mod artifact_suite;

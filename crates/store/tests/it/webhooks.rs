@@ -280,6 +280,25 @@ pub async fn an_endpoint_that_fails_is_left_alone_and_then_tried_once(given: &Gi
     assert!(take(given).await.len() > 1);
 }
 
+pub async fn what_one_address_answers_says_nothing_about_its_origin(given: &Given) {
+    let origin = given.store.origin_endpoint(PROJECT, "https://own.example.com:443").await.unwrap();
+    for _ in 0..12 {
+        given.create(with_webhook(given, origin, EventTypes::of([EventKind::Queued]))).await;
+    }
+    let five = || Room { per_endpoint: 5, ..room() };
+    for due in given.store.take_deliveries(&five()).await.unwrap() {
+        finish(given, &due, FAILED).await;
+    }
+    let next = given.store.take_deliveries(&five()).await.unwrap();
+    assert_eq!(next.len(), 5, "the others are told all the same");
+    for due in &next {
+        let silent = tried(due, FAILED, given.now());
+        let silent = Tried { log: Try { status: None, ..silent.log }, ..silent };
+        given.store.finish_deliveries(vec![silent]).await.unwrap();
+    }
+    assert!(take(given).await.is_empty(), "who says nothing is left alone");
+}
+
 pub async fn a_long_queue_delays_no_other_endpoint(given: &Given) {
     let long = endpoint(given, EventTypes::of([EventKind::Queued])).await;
     queued(given, 10).await;
