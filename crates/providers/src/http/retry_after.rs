@@ -9,13 +9,18 @@ pub const MAX: Duration = Duration::from_secs(3_600);
 
 /// The wait a `Retry-After` asks for, at most [`MAX`]; `None` where it is neither seconds nor a date.
 pub fn parse(text: &str, now: Timestamp) -> Option<Duration> {
+    parse_up_to(text, now, MAX)
+}
+
+/// The same with another bound.
+pub fn parse_up_to(text: &str, now: Timestamp, most: Duration) -> Option<Duration> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // Too many digits for a number is a long wait all the same.
-        return Some(text.parse().map_or(MAX, Duration::from_secs).min(MAX));
+        return Some(text.parse().map_or(most, Duration::from_secs).min(most));
     }
     let then = Timestamp::from_micros(seconds_of_date(text)?.checked_mul(1_000_000)?);
-    Some(then.since(now).min(MAX))
+    Some(then.since(now).min(most))
 }
 
 /// Unix seconds of `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7).
@@ -48,6 +53,7 @@ mod tests {
         let now = Timestamp::from_micros(784_111_777 * 1_000_000);
         assert_eq!(parse("7", now), Some(Duration::from_secs(7)));
         assert_eq!(parse("99999999999999999999999", now), Some(MAX));
+        assert_eq!(parse_up_to("7200", now, 3 * MAX), Some(2 * MAX));
         assert_eq!(parse("Sun, 06 Nov 1994 08:49:37 GMT", now), Some(Duration::ZERO));
         assert_eq!(parse("Sun, 06 Nov 1994 08:50:07 GMT", now), Some(Duration::from_secs(30)));
         assert_eq!(parse("Thu, 29 Feb 2024 00:00:00 GMT", now), Some(MAX));

@@ -132,7 +132,16 @@ async fn store(
 ) -> Result<(), ApiError> {
     let evidence = news.provider_job.map_or(Evidence::Unknown, Evidence::Accepted);
     let wake = if news.pending { Wake::Owner } else { Wake::OwnerAlways };
-    let said = EvidenceRecord { job, attempt, nonce: None, ended: None, evidence, exchanges: vec![exchange], wake };
+    let said = EvidenceRecord {
+        job,
+        attempt,
+        nonce: None,
+        ended: None,
+        evidence,
+        by_resemblance: false,
+        exchanges: vec![exchange],
+        wake,
+    };
     failpoint::hit("C10.before");
     let late = app.clock.sleep(COMMIT_TIMEOUT);
     tokio::select! {

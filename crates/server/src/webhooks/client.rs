@@ -8,7 +8,7 @@ use futures::StreamExt;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use longtake_core::time::Clock;
-use longtake_core::webhook::{Answer, Sent, Try};
+use longtake_core::webhook::{Answer, Delivery, Sent, Try};
 use longtake_providers::http::retry_after;
 use reqwest::{Client, Url};
 
@@ -149,7 +149,7 @@ impl WebhookClient {
         let response = request.headers(headers).body(message.body).send().await.map_err(|error| explain(&error))?;
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = retry_after.and_then(|text| retry_after::parse(text, now));
+        let retry_after = retry_after.and_then(|text| retry_after::parse_up_to(text, now, Delivery::MAX_RETRY_AFTER));
         let answer = match status {
             status if status.is_success() => Answer::Taken,
             StatusCode::GONE => Answer::Gone,

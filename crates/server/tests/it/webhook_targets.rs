@@ -211,11 +211,13 @@ async fn redirects_are_failures_and_are_not_followed() {
 async fn what_receivers_answer_is_told_apart() {
     let client = WebhookClient::new(loopback(), true).unwrap();
     let wait = Answer::Failed { retry_after: Some(Duration::from_secs(7)) };
+    let longest = Answer::Failed { retry_after: Some(Duration::from_secs(6 * 3_600)) };
     for (answer, then, expected, status, words) in [
         (&b"HTTP/1.1 204 No Content\r\n\r\n"[..], Then::Close, Answer::Taken, Some(204), ""),
         (b"HTTP/1.1 410 Gone\r\ncontent-length: 4\r\n\r\nbye!", Then::Close, Answer::Gone, Some(410), "bye!"),
         (b"HTTP/1.1 500 No\r\ncontent-length: 4\r\n\r\noops", Then::Close, FAILED, Some(500), "oops"),
         (b"HTTP/1.1 503 No\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n", Then::Close, wait, Some(503), ""),
+        (b"HTTP/1.1 503 No\r\nretry-after: 9999999\r\ncontent-length: 0\r\n\r\n", Then::Close, longest, Some(503), ""),
         (b"HTTP/1.1 404 No\r\nretry-after: soon\r\ncontent-length: 0\r\n\r\n", Then::Close, FAILED, Some(404), ""),
         (b"", Then::Close, FAILED, None, "the receiver broke off before it answered"),
         (b"HTTP/1.1 20", Then::Close, FAILED, None, "the receiver broke off before it answered"),
