@@ -436,3 +436,24 @@ fn a_retry_after_a_late_accept_keeps_both_on_the_books() {
         assert_eq!(told(&world, job).iter().filter(|kind| **kind == EventKind::LateResult).count(), 1);
     });
 }
+
+/// Who is told of news is told once: a look that breaks off behind that, or whose answer is lost, must not lose them.
+#[test]
+fn news_survive_a_look_that_fails() {
+    for (call, trap) in [("woken", Trap::UnknownApplied), ("acquire", Trap::UnknownLost)] {
+        with_rules(async {
+            let stage = Stage::begin(Options::scripted(Class::Nothing)).await;
+            // Nothing else would have it read again.
+            stage.world.vendor.plan(Plan { render: Some(secs(3_600)), silent: true, ..Plan::default() });
+            let job = stage.create(0, 0, None).await;
+            stage.until_state(job, StateName::Running).await;
+            pause(secs(60)).await;
+            stage.world.database.set_trap(call, trap);
+            stage.cancel(job).await;
+            pause(secs(60)).await;
+            assert!(!stage.world.database.has_trap(), "{call}");
+            assert_eq!(stage.state(job), StateName::Canceled, "{call}");
+            stage.end().await;
+        });
+    }
+}
