@@ -1,9 +1,9 @@
 //! `longtake doctor`: is everything as it must be? Each finding has its remedy.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+mod folder;
+mod place;
+mod trial;
+
 use std::time::Duration;
 
 use clap::Args;
@@ -15,31 +15,35 @@ use longtake_core::time::Clock;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
+use self::place::{Place, is_missing};
+use self::trial::Trial;
 use super::client::{Client, Request};
 use super::output;
 use super::{CliError, Global};
 use crate::clock::{OsRandom, SystemClock};
 use crate::config::retention::shown;
+use crate::config::storage::Artifacts;
 use crate::config::{Config, Database, Failover};
 use crate::wiring::{self, Holder, Opened, StartError};
 
 /// Check config, data directory, disk, database, storage and every provider account
 ///
-/// Pays nothing and changes nothing but a test file that is removed again. Exit code 1 if something is wrong.
+/// Pays nothing and changes nothing but test files that are removed again; an older database is brought to this version's
+/// schema, as by `migrate`. What is not there yet is not made. Exit code 1 if something is wrong: so it is if a data
+/// directory, a database file or a folder for videos that was named is not there, since it may be misspelt. Where nobody named
+/// one, a first start is only announced.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  longtake doctor\n  longtake doctor --json")]
+#[command(
+    after_help = "Examples:\n  longtake doctor\n  longtake doctor --json\n  longtake doctor --data-dir /var/lib/longtake"
+)]
 pub(crate) struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Less free room than this is worth a word, in bytes.
-const LOW_ROOM_BYTES: u64 = 2 << 30;
-/// Slower syncs than this make accepting videos slow.
-const SLOW_SYNC: Duration = Duration::from_millis(50);
-/// Syncs measured.
-const SYNCS: usize = 15;
+/// The secret key's file in the data directory.
+const SECRET_KEY_FILE: &str = "secret.key";
 /// Time for the answer of one account.
 const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Further from the database's clock than this is worth a word, in milliseconds.
@@ -118,27 +122,76 @@ pub(crate) async fn run(global: Global, arguments: Arguments) -> Result<(), CliE
     if let Ok(Database::Postgres(url)) = config.database() {
         server(&config, url.expose_secret(), &mut report).await;
     }
-    match wiring::lock(&config) {
-        Ok(locked) => {
-            folder(&config, &mut report);
-            match wiring::open(&config, &locked).await {
-                Ok(opened) => opened_parts(&config, &opened, &mut report).await,
-                Err(error) => {
-                    report.add("database", Finding::Bad(format!("{error}; restore it from a backup if it is damaged")))
-                }
-            }
-        }
-        Err(StartError::Held { holder, .. }) => {
-            folder(&config, &mut report);
-            report.add("server", running_server(&config, &holder).await);
-            report.add(
-                "accounts",
-                Finding::Doubtful("not asked while a server runs; stop it to have them checked".to_owned()),
-            );
-        }
-        Err(error) => report.add("data directory", Finding::Bad(error.to_string())),
-    }
+    installation(&config, &mut report).await;
     report.end(arguments.json)
+}
+
+/// Opens what is there. Opening makes what is missing, so an installation that is not whole is looked at in parts.
+async fn installation(config: &Config, report: &mut Report) {
+    let place = Place::of(config);
+    let locked = match place.is_there().then(|| wiring::lock(config)) {
+        None => None,
+        Some(Ok(locked)) => Some(locked),
+        Some(Err(StartError::Held { holder, .. })) => {
+            folder::check(config, &place, report);
+            report.add("server", running_server(config, &holder).await);
+            let problem = "not asked while a server runs; stop it to have them checked";
+            return report.add("accounts", Finding::Doubtful(problem.to_owned()));
+        }
+        Some(Err(error)) => return report.add("data directory", Finding::Bad(error.to_string())),
+    };
+    folder::check(config, &place, report);
+    let opened = match &locked {
+        Some(locked) if place.videos.is_none() => wiring::open(config, locked).await.map(Some),
+        _ => Ok(None),
+    };
+    match opened {
+        Ok(Some(opened)) => opened_parts(config, &opened, report).await,
+        Ok(None) => parts(config, &place, None, report).await,
+        // The database was opened before, and its place is known to be there: what the config says of the store is wrong.
+        Err(StartError::Config(error)) => parts(config, &place, Some(error.to_string()), report).await,
+        Err(error) => report.add("database", Finding::Bad(database_problem(config, &error))),
+    }
+}
+
+fn database_problem(config: &Config, error: &StartError) -> String {
+    match config.database() {
+        Ok(Database::Postgres(_)) => format!("{error}; check [database], the network and the server's log"),
+        _ => format!("{error}; restore it from a backup if it is damaged"),
+    }
+}
+
+/// What can be checked where not everything can be opened: the bucket and the accounts are asked from an installation for
+/// trial. `problem` is what is known to be wrong with the artifact store.
+async fn parts(config: &Config, place: &Place, problem: Option<String>, report: &mut Report) {
+    report.add("database", place.database(config).await);
+    let known = problem.is_some();
+    if let Some(finding) = problem.map(Finding::Bad).or_else(|| place.videos(config)) {
+        report.add("artifact store", finding);
+    }
+    keys(config, place.is_first_start(), report);
+    let opened = match Trial::new(config) {
+        Ok(trial) if known => trial.without_storage().open().await,
+        Ok(trial) => match trial.open().await {
+            Err((StartError::Config(error), trial)) => {
+                report.add("artifact store", Finding::Bad(error.to_string()));
+                trial.without_storage().open().await
+            }
+            opened => opened,
+        },
+        Err(error) => return report.add("accounts", Finding::Doubtful(format!("cannot be asked: {error}"))),
+    };
+    let trial = match opened {
+        Ok(trial) => trial,
+        Err((error, _)) => return report.add("accounts", Finding::Doubtful(format!("cannot be asked: {error}"))),
+    };
+    if trial.opened.bucket.is_some() {
+        report.add("artifact store", artifacts(&trial.config, &trial.opened).await);
+    }
+    if place.is_first_start() {
+        policies(config, &trial.opened, report).await;
+    }
+    accounts(&trial.config, &trial.opened, report).await;
 }
 
 /// What is kept for how long.
@@ -159,77 +212,6 @@ fn clock() -> Finding {
         return Finding::Good(format!("{} UTC", output::time(now)));
     }
     Finding::Bad(format!("the machine believes it is {} UTC; set its clock, such as with NTP", output::time(now)))
-}
-
-/// Rights, room and speed of the data directory.
-fn folder(config: &Config, report: &mut Report) {
-    let path = &config.general.data_dir;
-    let shown = path.display();
-    report.add(
-        "data directory",
-        match std::fs::metadata(path) {
-            Ok(metadata) if metadata.permissions().mode() & 0o022 != 0 => {
-                Finding::Bad(format!("others can write to {shown}; run chmod 700 {shown}"))
-            }
-            Ok(metadata) if metadata.uid() != rustix::process::geteuid().as_raw() => {
-                Finding::Doubtful(format!("{shown} belongs to user {}, not to us", metadata.uid()))
-            }
-            Ok(metadata) if metadata.permissions().mode() & 0o044 != 0 => {
-                Finding::Doubtful(format!("others can read {shown}; run chmod 700 {shown} if they should not"))
-            }
-            Ok(_) => Finding::Good(shown.to_string()),
-            Err(error) => Finding::Bad(format!("{shown}: {error}; choose another with --data-dir")),
-        },
-    );
-    report.add(
-        "disk room",
-        match rustix::fs::statvfs(path) {
-            Ok(room) => {
-                let free = room.f_bavail.saturating_mul(room.f_frsize);
-                let text = format!("{} MiB free", free >> 20);
-                match free {
-                    free if free < config.limits.low_water_bytes => Finding::Bad(format!(
-                        "{text}: new videos are refused; make room, or lower [limits] low_water_bytes"
-                    )),
-                    free if free < LOW_ROOM_BYTES => Finding::Doubtful(format!("{text}; make room soon")),
-                    _ => Finding::Good(text),
-                }
-            }
-            Err(error) => Finding::Doubtful(format!("cannot be told: {error}")),
-        },
-    );
-    report.add(
-        "disk sync",
-        match sync_time(path) {
-            Ok(median) if median > SLOW_SYNC => Finding::Doubtful(format!(
-                "{:.1} ms for one sync: every accepted video waits for one; use a faster disk",
-                median.as_secs_f64() * 1_000.0
-            )),
-            Ok(median) => {
-                Finding::Good(format!("{:.2} ms for one sync (median of {SYNCS})", median.as_secs_f64() * 1_000.0))
-            }
-            Err(error) => Finding::Bad(format!("{shown} cannot be written and synced: {error}; check the disk")),
-        },
-    );
-}
-
-/// The median time of a small durable write.
-fn sync_time(folder: &Path) -> std::io::Result<Duration> {
-    let path = folder.join(".doctor");
-    let mut file: File = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
-    let mut times = Vec::with_capacity(SYNCS);
-    let measured = (0..SYNCS).try_for_each(|_| {
-        let began = SystemClock.monotonic();
-        file.write_all(&[0; 4_096])?;
-        file.sync_data()?;
-        times.push(SystemClock.monotonic().saturating_sub(began));
-        Ok(())
-    });
-    std::fs::remove_file(&path)?;
-    measured.map(|()| {
-        times.sort_unstable();
-        times.get(SYNCS / 2).copied().unwrap_or_default()
-    })
 }
 
 /// How the database server is set. What would lose commits is refused when connecting.
@@ -305,21 +287,67 @@ async fn running_server(config: &Config, holder: &Holder) -> Finding {
 
 async fn opened_parts(config: &Config, opened: &Opened, report: &mut Report) {
     report.add("database", rows(config, opened).await);
-    report.add("artifact store", artifacts(config, opened).await);
+    let claimed = match secret_key(config) {
+        Some(Ok(secret_key)) => wiring::claim(config, opened, &secret_key).await,
+        // It has a finding of its own.
+        Some(Err(_)) | None => Ok(()),
+    };
+    report.add(
+        "artifact store",
+        match claimed {
+            Ok(()) => artifacts(config, opened).await,
+            Err(error) => Finding::Bad(error.to_string()),
+        },
+    );
+    policies(config, opened, report).await;
+    keys(config, false, report);
+    accounts(config, opened, report).await;
+}
+
+/// Whether everyone for whom something is kept otherwise is known.
+async fn policies(config: &Config, opened: &Opened, report: &mut Report) {
     match wiring::retention(config, &opened.store).await {
         Ok(wired) => wired.strange.iter().for_each(|name| {
             report.add(format!("retention of {name}"), Finding::Doubtful(wiring::STRANGE.to_owned()));
         }),
         Err(error) => report.add("retention", Finding::Bad(error.to_string())),
     }
-    for (name, problem) in
-        [("admin key", wiring::admin_key(config).err()), ("secret key", wiring::secret_key(config).err())]
-    {
+}
+
+/// The secret key; `None` where the next start makes it.
+fn secret_key(config: &Config) -> Option<Result<[u8; 32], StartError>> {
+    let made = config.general.secret_key.is_none() && is_missing(&config.general.data_dir.join(SECRET_KEY_FILE));
+    (!made).then(|| wiring::secret_key(config))
+}
+
+fn admin_key(config: &Config) -> Option<Result<String, StartError>> {
+    let made = config.general.admin_key.is_none() && is_missing(&config.general.data_dir.join(wiring::ADMIN_KEY_FILE));
+    (!made).then(|| wiring::admin_key(config))
+}
+
+fn keys(config: &Config, is_first_start: bool, report: &mut Report) {
+    let (admin, secret) = (admin_key(config).map(|key| key.map(drop)), secret_key(config).map(|key| key.map(drop)));
+    for (name, key, missing) in [
+        ("admin key", admin, "not there; the next start makes a new one"),
+        (
+            "secret key",
+            secret,
+            "not there; the next start makes another, which a database that knows one refuses: bring secret.key back",
+        ),
+    ] {
         report.add(
             name,
-            problem.map_or_else(|| Finding::Good("in place".to_owned()), |error| Finding::Bad(error.to_string())),
+            match key {
+                Some(Ok(())) => Finding::Good("in place".to_owned()),
+                Some(Err(error)) => Finding::Bad(error.to_string()),
+                None if is_first_start => Finding::Good("made by the first start".to_owned()),
+                None => Finding::Doubtful(missing.to_owned()),
+            },
         );
     }
+}
+
+async fn accounts(config: &Config, opened: &Opened, report: &mut Report) {
     let wired = match wiring::secrets(config) {
         Ok(secrets) => wiring::wire(config, &secrets, opened).await,
         Err(error) => Err(error),
@@ -357,16 +385,8 @@ fn account_problem(error: &ProviderError) -> String {
     format!("{error}; {remedy}")
 }
 
-/// Writes, reads and removes an object; of a bucket, whether it is ours, too.
+/// Writes, reads and removes an object. It is of a project that there is not.
 async fn artifacts(config: &Config, opened: &Opened) -> Finding {
-    let claimed = match wiring::secret_key(config) {
-        Ok(secret_key) => wiring::claim(config, opened, &secret_key).await,
-        // It has a finding of its own.
-        Err(_) => Ok(()),
-    };
-    if let Err(error) = claimed {
-        return Finding::Bad(error.to_string());
-    }
     let job = JobId::new(opened.clock.now(), &OsRandom);
     let key = ArtifactKey::derived(&ArtifactKey::output(ProjectId(0), job, AttemptNo(0), 0, Fence(0)), "doctor");
     let bytes = bytes::Bytes::from_static(b"longtake doctor");
@@ -379,6 +399,10 @@ async fn artifacts(config: &Config, opened: &Opened) -> Finding {
         opened.artifacts.delete(&key).await?;
         read
     };
+    let tried = tried.await;
+    if let Ok(Artifacts::Folder(folder)) = config.artifacts() {
+        folder::remove_empty(&folder, key.as_str());
+    }
     let (place, remedy) = match &opened.bucket {
         Some(bucket) => (
             format!("{}: ", bucket.place()),
@@ -386,7 +410,7 @@ async fn artifacts(config: &Config, opened: &Opened) -> Finding {
         ),
         None => (String::new(), "check the folder's owner and the room on its disk"),
     };
-    match tried.await {
+    match tried {
         Ok(read) if read == bytes => Finding::Good(format!("{place}written, read and removed")),
         Ok(_) => Finding::Bad(format!("{place}what was read is not what was written; replace the disk or the service")),
         Err(error) => Finding::Bad(format!("{place}{error}; {remedy}")),

@@ -6,7 +6,7 @@ use toml::{Table, Value};
 use super::ConfigError;
 use super::layers::Layers;
 use super::nearest::suggestion;
-use super::read::{Reader, from_text, shown};
+use super::read::{Reader, from_text, shown, shown_text};
 use super::secret::Secret;
 use super::sections::Field;
 
@@ -159,9 +159,10 @@ impl AccountSettings {
 
 fn check_url(text: &str) -> Result<(), String> {
     let remedy = "write one such as https://api.example.com";
-    let url = reqwest::Url::parse(text).map_err(|error| format!("{text:?} is not a URL: {error}; {remedy}"))?;
+    let shown = shown_text(text);
+    let url = reqwest::Url::parse(text).map_err(|error| format!("{shown} is not a URL: {error}; {remedy}"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(format!("{text:?} is no http or https URL; {remedy}"));
+        return Err(format!("{shown} is no http or https URL; {remedy}"));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(format!("credentials do not belong into a URL; use api_key, and {remedy}"));

@@ -1,6 +1,6 @@
 //! One setting: what kinds of values there are, how each is read and shown.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -26,6 +26,11 @@ pub trait Setting: Sized {
 
     /// Reads it; `None` where it is of another kind.
     fn read(value: &Value) -> Option<Self>;
+
+    /// What an error says of a value that cannot be read; of a list, which of its items.
+    fn wrong_part(value: &Value) -> String {
+        format!("not {}", shown(value))
+    }
 
     /// As it would stand in the file; `None` where nothing is set.
     fn show(&self) -> Option<String>;
@@ -96,9 +101,32 @@ texts! {
     PathBuf: "a path in quotes", |text| (!text.is_empty()).then(|| text.into()), |value| Some(format!("{:?}", value.display().to_string()));
     SocketAddr: "an address and port such as 127.0.0.1:7373", |text| address(text), |value| Some(format!("\"{value}\""));
     PublicUrl: "an https URL without user, query and fragment, such as https://video.example.com; http is taken on a loopback address", |text| PublicUrl::parse(text), |value| Some(format!("{:?}", value.as_str()));
-    Network: "a network such as 127.0.0.0/8", |text| text.parse().ok(), |_value| None;
+    Network: "a network such as 127.0.0.0/8", |text| network(text), |_value| None;
     Size: "a size such as 1280x720", |text| text.parse().ok(), |value| Some(format!("\"{value}\""));
-    Secret: "a secret: its text, env:NAME or file:PATH", |text| (!text.trim().is_empty()).then(|| Secret(text.to_owned())), |_value| None;
+}
+
+impl Setting for Secret {
+    const KIND: &'static str = "a secret: its text, env:NAME or file:PATH";
+    const IS_TEXT: bool = true;
+    fn read(value: &Value) -> Option<Self> {
+        value.as_str().filter(|text| !text.trim().is_empty()).map(|text| Self(text.to_owned()))
+    }
+    fn show(&self) -> Option<String> {
+        None
+    }
+    /// A key of digits only is a secret without its quotes, too.
+    fn wrong_part(_: &Value) -> String {
+        "in quotes".to_owned()
+    }
+}
+
+/// A bare address is the network of it alone.
+fn network(text: &str) -> Option<Network> {
+    match text.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(address) if address.is_ipv4() => format!("{address}/32").parse().ok(),
+        Ok(address) => format!("{address}/128").parse().ok(),
+        Err(_) => text.parse().ok(),
+    }
 }
 
 /// `localhost:7373` is understood too.
@@ -114,6 +142,9 @@ impl<T: Setting> Setting for Option<T> {
     const IS_TEXT: bool = T::IS_TEXT;
     fn read(value: &Value) -> Option<Self> {
         T::read(value).map(Some)
+    }
+    fn wrong_part(value: &Value) -> String {
+        T::wrong_part(value)
     }
     fn show(&self) -> Option<String> {
         self.as_ref().and_then(Setting::show)
@@ -149,6 +180,13 @@ impl<T: Listed> Setting for Vec<T> {
     const KIND: &'static str = T::LIST;
     fn read(value: &Value) -> Option<Self> {
         value.as_array()?.iter().map(T::read).collect()
+    }
+    fn wrong_part(value: &Value) -> String {
+        let items = value.as_array().into_iter().flatten().enumerate();
+        match items.into_iter().find(|(_, item)| T::read(item).is_none()) {
+            Some((index, item)) => format!("and item {}, {}, is not {}", index + 1, shown(item), T::KIND),
+            None => format!("not {}", shown(value)),
+        }
     }
     fn show(&self) -> Option<String> {
         let shown: Vec<String> = self.iter().filter_map(Setting::show).collect();
@@ -205,11 +243,12 @@ impl<'a> Reader<'a> {
             None => T::KIND.to_owned(),
         };
         let outside = matches!(self.origin(name), Some(Origin::Variable(_) | Origin::Flag(_)));
-        let read = match value.as_str() {
-            Some(text) if outside && !T::IS_TEXT => from_text(text).as_ref().and_then(T::read),
-            _ => T::read(&value),
+        let value = match value.as_str() {
+            // What is no TOML is shown as it was written.
+            Some(text) if outside && !T::IS_TEXT => from_text(text).unwrap_or(value),
+            _ => value,
         };
-        let Some(setting) = read else { return wrong(format!("must be {kind}, not {}", shown(&value))) };
+        let Some(setting) = T::read(&value) else { return wrong(format!("must be {kind}, {}", T::wrong_part(&value))) };
         match (setting.number(), range) {
             (Some(number), Some(range)) if !range.contains(&number) => {
                 wrong(format!("must be {kind}, not {}", shown(&value)))
@@ -252,15 +291,25 @@ pub fn from_text(text: &str) -> Option<Value> {
     toml::from_str::<Table>(&format!("value = {}", text.trim())).ok()?.remove("value")
 }
 
-/// A value as an error repeats it: short, on one line.
+/// A value as an error repeats it: short, on one line, without a user and password.
 pub fn shown(value: &Value) -> String {
     match value {
         Value::Table(_) => "a table".to_owned(),
         Value::Array(_) => "this list".to_owned(),
-        Value::String(text) => {
-            let short: String = text.chars().take(MAX_SHOWN_CHARS).collect();
-            format!("{short:?}")
-        }
+        Value::String(text) => shown_text(text),
         other => other.to_string(),
     }
+}
+
+/// The same for text. Before its last `@` may be a password, however the rest is written.
+pub fn shown_text(text: &str) -> String {
+    let plain = match text.rsplit_once('@') {
+        Some((before, host)) => match before.split_once("://") {
+            Some((scheme, _)) => format!("{scheme}://…@{host}"),
+            None => format!("…@{host}"),
+        },
+        None => text.to_owned(),
+    };
+    let short: String = plain.chars().take(MAX_SHOWN_CHARS).collect();
+    format!("{short:?}")
 }

@@ -334,7 +334,7 @@ section! {
 section! {
     /// Input images that clients name by URL.
     InputsConfig("inputs") {
-        /// Networks that images may be fetched from although they are not public.
+        /// Networks that images may be fetched from although they are not public. An address alone is a network of one.
         allow_networks: Vec<Network> = Vec::new();
         /// Time for fetching an image, in seconds.
         fetch_timeout_secs: u64 = Limits::default().fetch_timeout.as_secs(), 1..=3_600;
@@ -345,7 +345,7 @@ section! {
     /// Where webhooks may be sent: to endpoints that clients make, and to the `webhook_url` of a video. By default over
     /// https to public addresses only, so that no client reaches this server's own network through it.
     WebhooksConfig("webhooks") {
-        /// Networks that webhooks may be sent to although they are not public.
+        /// Networks that webhooks may be sent to although they are not public. An address alone is a network of one.
         allow_networks: Vec<Network> = Vec::new();
         /// Whether plain `http` is allowed: everyone on the way can then read what is sent.
         allow_http: bool = false;

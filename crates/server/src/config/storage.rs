@@ -9,7 +9,7 @@ use longtake_store::artifacts::cloud::{BucketOptions, BucketPlace, Cloud, Encryp
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::read::words;
+use super::read::{shown_text, words};
 use super::secret::Secret;
 use super::{Config, ConfigError};
 
@@ -70,10 +70,18 @@ impl Config {
                 (Some(""), _) => return wrong("names no folder; write file:DIR"),
                 (Some(path), _) => Artifacts::Folder(self.sources.folder.join(path)),
                 (None, Some(Ok(place))) => Artifacts::Bucket(place),
+                // It repeats what it was given.
+                (None, Some(Err(_))) if url.contains('@') => {
+                    return wrong(&format!(
+                        "{} names a user; put keys into [storage], and write s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX",
+                        shown_text(url)
+                    ));
+                }
                 (None, Some(Err(problem))) => return wrong(&problem),
                 (None, None) => {
                     return wrong(&format!(
-                        "{url:?} names no store that is known; write file:DIR, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"
+                        "{} names no store that is known; write file:DIR, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX",
+                        shown_text(url)
                     ));
                 }
             },
@@ -137,6 +145,13 @@ impl Config {
         let wrong = |key: &str, problem: &str| Err(self.error(&["storage", key], problem));
         if let Some(endpoint) = &storage.endpoint {
             let url = Url::parse(endpoint).ok().filter(|url| url.has_host() && url.query().is_none());
+            // Errors of the network would repeat it.
+            if url.as_ref().is_some_and(|url| !url.username().is_empty() || url.password().is_some()) {
+                return wrong(
+                    "endpoint",
+                    "names a user; put the keys into access_key_id and secret_access_key, and write it without",
+                );
+            }
             match url.as_ref().map(Url::scheme) {
                 Some("https") => {}
                 Some("http") if storage.allow_http => {}
@@ -149,7 +164,10 @@ impl Config {
                 _ => {
                     return wrong(
                         "endpoint",
-                        &format!("{endpoint:?} is no URL of a service; write one such as https://s3.example.com"),
+                        &format!(
+                            "{} is no URL of a service; write one such as https://s3.example.com",
+                            shown_text(endpoint)
+                        ),
                     );
                 }
             }
@@ -187,6 +205,11 @@ impl Config {
         let is_key = |key: &SecretString| STANDARD.decode(key.expose_secret()).is_ok();
         if place.cloud == Cloud::Azure && !key.as_ref().is_none_or(is_key) {
             let problem = "is no key of a storage account, which is base64; copy all of it, with the = at its end";
+            return Err(self.error(&["storage", "secret_access_key"], problem));
+        }
+        let is_json = |key: &SecretString| serde_json::from_str::<serde_json::Map<_, _>>(key.expose_secret()).is_ok();
+        if place.cloud == Cloud::Gcs && !key.as_ref().is_none_or(is_json) {
+            let problem = "is no key of a service account, which is JSON; put the whole file there, as with file:PATH";
             return Err(self.error(&["storage", "secret_access_key"], problem));
         }
         Ok(BucketOptions {

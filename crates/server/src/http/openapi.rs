@@ -5,10 +5,13 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use std::sync::OnceLock;
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Components, OpenApi as Document, RefOr};
+use utoipa::openapi::{Components, Content, OpenApi as Document, PathItem, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
+use super::conduit;
+use super::conduit::errors::{ConduitError, Problem};
 use super::router::routes;
 use crate::app::App;
 
@@ -21,6 +24,7 @@ use crate::app::App;
     ),
     security(("api_key" = [])),
     modifiers(&ApiKeyScheme),
+    components(schemas(ConduitError, Problem)),
 )]
 pub struct ApiDocument;
 
@@ -42,11 +46,48 @@ impl Modify for ApiKeyScheme {
 /// The document as pretty JSON with a final newline; the same for the same version.
 pub fn openapi_json() -> String {
     let (_, mut document) = routes().split_for_parts();
-    describe_responses(&mut document);
     name_parameters(&mut document);
+    add_refusals(&mut document);
+    conduit::document::describe(&mut document);
+    describe_responses(&mut document);
     let mut text = document.to_pretty_json().unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// What every route that asks for a key may refuse with.
+const REFUSALS_OF_KEYS: [(&str, &str); 4] = [
+    ("401", "No key, or not a valid one."),
+    ("403", "The key may not do this."),
+    ("429", "Too many requests with this key: ask again as `Retry-After` says."),
+    ("503", "Too much at once, or the database does not answer: ask again as `Retry-After` says."),
+];
+/// What every one of them that reads a body may also refuse with.
+const REFUSALS_OF_BODIES: [(&str, &str); 2] = [
+    ("413", "The body is larger than the route reads."),
+    ("415", "The body is of a type that the route does not read."),
+];
+
+/// What is refused in one place for many routes is said in one place too. Where a handler says it better, that stays.
+fn add_refusals(document: &mut Document) {
+    for operation in document.paths.paths.values_mut().flat_map(operations_of) {
+        if operation.security.is_some() {
+            continue; // it asks for no key
+        }
+        let of_bodies = if operation.request_body.is_some() { &REFUSALS_OF_BODIES[..] } else { &[] };
+        for (status, description) in REFUSALS_OF_KEYS.iter().chain(of_bodies) {
+            let refusal = || {
+                let body = Content::new(Some(Ref::from_schema_name("ErrorBody")));
+                ResponseBuilder::new().description(*description).content("application/json", body).into()
+            };
+            operation.responses.responses.entry((*status).to_owned()).or_insert_with(refusal);
+        }
+    }
+}
+
+/// Every operation of a path, as far as we use methods.
+pub fn operations_of(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.post, &mut item.delete, &mut item.options].into_iter().flatten()
 }
 
 /// The router writes `{*key}` for the rest of a path; OpenAPI knows parameters by their plain names only.
@@ -58,8 +99,7 @@ fn name_parameters(document: &mut Document) {
 /// OpenAPI requires a description of each response; where a handler adds nothing, the status says it all.
 fn describe_responses(document: &mut Document) {
     for item in document.paths.paths.values_mut() {
-        let operations = [&mut item.get, &mut item.post, &mut item.delete];
-        for operation in operations.into_iter().flatten() {
+        for operation in operations_of(item) {
             for (status, response) in &mut operation.responses.responses {
                 if let RefOr::T(response) = response
                     && response.description.is_empty()

@@ -1,6 +1,7 @@
 //! Sends one signed request to a receiver, bounded in time and size, and never into the operator's network.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -83,7 +84,8 @@ impl WebhookClient {
         if text.chars().any(|character| character.is_control() || character.is_whitespace()) {
             return Err("must hold no blanks and no control characters".to_owned());
         }
-        let url = Url::parse(text).map_err(|_| "must be an https URL".to_owned())?;
+        let url = Url::parse(text)
+            .map_err(|error| format!("is not a URL ({error}); write one such as https://example.com/hook"))?;
         match url.scheme() {
             "https" => {}
             "http" if self.allow_http => {}
@@ -187,12 +189,21 @@ fn excerpt(bytes: &[u8]) -> Box<str> {
     text.into()
 }
 
+/// The innermost cause: that nobody listens, that a name is not known, what is wrong with a certificate.
+fn cause(error: &reqwest::Error) -> &dyn Error {
+    let mut cause: &dyn Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause
+}
+
 fn explain(error: &reqwest::Error) -> String {
     if Refused::is_behind(error) {
         return "not sent: its name leads to no public address; the operator may allow others".to_owned();
     }
     if error.is_connect() {
-        return "the receiver could not be connected to".to_owned();
+        return excerpt(format!("the receiver could not be connected to: {}", cause(error)).as_bytes()).into();
     }
     "the receiver broke off before it answered".to_owned()
 }

@@ -2,6 +2,8 @@
 //!
 //! Each test has its own folder and listens on port 0, so that no server of the machine is met by chance.
 
+mod doctor;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

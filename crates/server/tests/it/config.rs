@@ -74,8 +74,8 @@ const WRONG_FILES: &[(&str, &str)] = &[
     ("a = [\n", "longtake.toml: line 1: unclosed array, expected `]`; see longtake.example.toml"),
     ("listen = \"7373\"", "longtake.toml: listen: must be an address and port such as 127.0.0.1:7373, not \"7373\""),
     (
-        "[inputs]\nallow_networks = [\"10.0.0.0\"]",
-        "longtake.toml: [inputs] allow_networks: must be a list of networks such as [\"127.0.0.0/8\"], not this list",
+        "[inputs]\nallow_networks = [\"10.0.0\"]",
+        "longtake.toml: [inputs] allow_networks: must be a list of networks such as [\"127.0.0.0/8\"], and item 1, \"10.0.0\", is not a network such as 127.0.0.0/8",
     ),
     ("database = \"postgres:x\"", "longtake.toml: database: is no URL; write postgres://USER@HOST/NAME"),
     (
@@ -173,7 +173,47 @@ const WRONG_FILES: &[(&str, &str)] = &[
     ),
     (
         "[models.m]\nroutes = [{ account = \"gpus\", model = \"x\" }]\nsizes = [\"big\"]\nACCOUNT",
-        "longtake.toml: [models.m] sizes: must be a list of sizes such as [\"1280x720\"], not this list",
+        "longtake.toml: [models.m] sizes: must be a list of sizes such as [\"1280x720\"], and item 1, \"big\", is not a size such as 1280x720",
+    ),
+    (
+        "[webhooks]\nallow_networks = [\"10.0.0.1\", \"10.0.0.0/33\"]",
+        "longtake.toml: [webhooks] allow_networks: must be a list of networks such as [\"127.0.0.0/8\"], and item 2, \"10.0.0.0/33\", is not a network such as 127.0.0.0/8",
+    ),
+    (
+        "[inputs]\nallow_networks = \"10.0.0.1\"",
+        "longtake.toml: [inputs] allow_networks: must be a list of networks such as [\"127.0.0.0/8\"], not \"10.0.0.1\"",
+    ),
+    (
+        "public_url = \"https://u:hidden@x.com\"",
+        "longtake.toml: public_url: must be an https URL without user, query and fragment, such as https://video.example.com; http is taken on a loopback address, not \"https://…@x.com\"",
+    ),
+    (
+        "public_url = \"https:u:hid/den@x.com\"",
+        "longtake.toml: public_url: must be an https URL without user, query and fragment, such as https://video.example.com; http is taken on a loopback address, not \"…@x.com\"",
+    ),
+    (
+        "artifacts = \"s3://videos/x\"\n[storage]\nendpoint = \"https://u:hidden@x.com\"",
+        "longtake.toml: [storage] endpoint: names a user; put the keys into access_key_id and secret_access_key, and write it without",
+    ),
+    (
+        "artifacts = \"s3://videos/x\"\n[storage]\nendpoint = \"ftp//u:hidden@x.com\"",
+        "longtake.toml: [storage] endpoint: \"…@x.com\" is no URL of a service; write one such as https://s3.example.com",
+    ),
+    (
+        "artifacts = \"s3://u:hidden@videos/x\"",
+        "longtake.toml: artifacts: \"s3://…@videos/x\" names a user; put keys into [storage], and write s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX",
+    ),
+    (
+        "artifacts = \"https://u:hidden@x.com\"",
+        "longtake.toml: artifacts: \"https://…@x.com\" names no store that is known; write file:DIR, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX",
+    ),
+    (
+        "admin_key = 12345678901234567",
+        "longtake.toml: admin_key: must be a secret: its text, env:NAME or file:PATH, in quotes",
+    ),
+    (
+        "[accounts.a]\nprovider = \"openai_compatible\"\nbase_url = \"ftp://u:hidden@h/v1\"",
+        "longtake.toml: [accounts.a] base_url: \"ftp://…@h/v1\" is no http or https URL; write one such as https://api.example.com",
     ),
     (
         "[models.m]\nroutes = [{ account = \"gpus\", model = \"x\" }]\nprice_usd_per_second = -1\nACCOUNT",
@@ -366,6 +406,22 @@ fn secrets_come_from_the_environment_or_from_files() {
     let missing = "there is no file DIR/no.key; write the secret into it, or use env:NAME";
     assert_eq!(read("file:no.key", None), Err(missing.to_owned()));
     assert_eq!(read("file:empty.key", None), Err("DIR/empty.key is empty; write the secret into it".to_owned()));
+}
+
+#[test]
+fn an_address_is_a_network_of_one() {
+    let file = "[webhooks]\nallow_networks = [\"127.0.0.1\", \"fd00::1\", \"::ffff:10.0.0.1\", \"10.1.0.0/16\"]";
+    let config = Folder::new("networks", file).load(&[], &[]).unwrap();
+    let admits = |address: &str| {
+        let address = address.parse().unwrap();
+        config.webhooks.allow_networks.iter().any(|network| network.contains(address))
+    };
+    for address in ["127.0.0.1", "::ffff:127.0.0.1", "fd00::1", "10.0.0.1", "10.1.2.3"] {
+        assert!(admits(address), "{address}");
+    }
+    for address in ["127.0.0.2", "fd00::2", "10.0.0.2", "::1"] {
+        assert!(!admits(address), "{address}");
+    }
 }
 
 #[test]

@@ -204,6 +204,18 @@ async fn operators_see_who_drives_and_must_be_sure_before_they_call_one_gone() {
     for name in ["postgresql", "database clock", "connections", "replication", "oldest transaction", "artifact store"] {
         assert!(names.contains(&name), "{name}: {names:?}");
     }
+    // Elsewhere nothing is made, and the server is asked all the same.
+    let elsewhere = place.longtake(&["doctor", "--data-dir", "mistyped"]);
+    let said = String::from_utf8(elsewhere.stdout).unwrap();
+    assert!(
+        said.contains("FAIL  data directory       mistyped is not there") && said.contains("ok    postgresql"),
+        "{said}"
+    );
+    assert!(
+        said.contains("warn  database             not opened before") && said.contains("ok    account sandbox"),
+        "{said}"
+    );
+    assert!(!place.folder.join("mistyped").exists());
     worker.running.stop().await;
     let errors = place.fails(1, &["migrate", "--database", "postgres://someone:hidden@127.0.0.1:1/none"]);
     assert!(errors.contains("postgres://someone@127.0.0.1:1/none") && !errors.contains("hidden"), "{errors}");

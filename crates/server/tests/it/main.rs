@@ -31,6 +31,7 @@ mod inputs;
 mod machines;
 mod matrix;
 mod mutations;
+mod openapi;
 mod process;
 mod quote;
 mod remix;

@@ -18,13 +18,14 @@ use crate::http::auth::Writer;
 use crate::http::body;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::node::{Members, Node};
+use crate::http::schemas::WholeNumberSchema;
 use crate::http::videos::create::{Again, make};
 use crate::http::videos::wire;
 
 /// When a task is estimated to be done where nothing was learnt yet: Conduit always says so.
 const USUAL: Duration = Duration::from_secs(60);
 
-/// The members of a create, for the OpenAPI document; `wish` decodes them.
+/// The members of a create, for the OpenAPI document; `wish` decodes them. Others are kept for the provider.
 #[derive(ToSchema)]
 #[schema(as = ConduitCreateTask)]
 #[expect(dead_code, reason = "read by the OpenAPI generator only: the members are decoded by hand")]
@@ -33,11 +34,13 @@ pub struct CreateTaskSchema {
     prompt: String,
     /// A model of this server.
     model: String,
-    /// Length in seconds, 1 to 60, also as text.
+    /// Length in seconds, 1 to 60.
+    #[schema(value_type = Option<WholeNumberSchema>)]
     duration: Option<u32>,
     /// `1280x720`, or a class such as `720p`.
     size: Option<String>,
-    /// Pictures per second, 1 to 120, also as text; where the model knows it.
+    /// Pictures per second, 1 to 120; where the model knows it.
+    #[schema(value_type = Option<WholeNumberSchema>)]
     fps: Option<u32>,
     /// Where the model knows it.
     style: Option<String>,
@@ -45,12 +48,16 @@ pub struct CreateTaskSchema {
     response_format: Option<String>,
     /// The caller's own user: kept as `metadata.user`.
     user: Option<String>,
-    /// A number, also as text; where the model knows it.
+    /// Where the model knows it.
+    #[schema(value_type = Option<WholeNumberSchema>)]
     seed: Option<i64>,
     /// One video is made, whatever it says.
+    #[schema(value_type = Option<WholeNumberSchema>)]
     n: Option<u32>,
-    /// A picture to start from: an http, https or data URL. `start_image` means the same.
+    /// A picture to start from: an http, https or data URL.
     first_frame_image: Option<String>,
+    /// The same under another name; one of them may be there.
+    start_image: Option<String>,
     /// Who is told when it is over: an http or https URL.
     webhook_url: Option<String>,
     /// Headers of that call.
@@ -60,10 +67,11 @@ pub struct CreateTaskSchema {
     #[schema(value_type = Option<Object>)]
     webhook_metadata: Option<serde_json::Value>,
     /// The task is `timedout` after this many seconds, 1 to 3600. No limit if absent.
+    #[schema(value_type = Option<WholeNumberSchema>)]
     timeout_seconds: Option<u32>,
 }
 
-/// A task that was accepted. Below `/v1` the members are in camelCase.
+/// A task that was accepted.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ConduitAcceptedTask)]
 pub struct AcceptedTask {
@@ -92,7 +100,8 @@ pub struct AcceptedTask {
         (status = 202, body = AcceptedTask, description = "Committed.", headers(
             ("Location" = String, description = "`check_status_url`."),
         )),
-        (status = 409, description = "The idempotency key was used for other fields."), Refusals,
+        (status = 409, description = "The idempotency key was used for other fields."),
+        (status = 507, description = "There is no room for more videos."), Refusals,
     )
 )]
 pub async fn create(

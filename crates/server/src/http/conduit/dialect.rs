@@ -74,7 +74,8 @@ impl Dialect {
     }
 }
 
-fn camel(name: &str) -> String {
+/// A name in snake_case, in camelCase.
+pub fn camel(name: &str) -> String {
     let mut words = name.split('_');
     let mut camel = words.next().unwrap_or_default().to_owned();
     for word in words {

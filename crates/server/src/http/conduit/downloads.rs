@@ -45,7 +45,7 @@ pub struct DownloadInfo {
     additional_metadata: Value,
 }
 
-/// The members of a wish for a link, for the OpenAPI document. Below `/v1` they are in camelCase.
+/// The members of a wish for a link, for the OpenAPI document. Either dialect's names are taken.
 #[derive(ToSchema)]
 #[schema(as = ConduitLinkRequest)]
 #[expect(dead_code, reason = "read by the OpenAPI generator only: the members are decoded by hand")]
@@ -78,6 +78,7 @@ pub struct DownloadLink {
         (status = 200, content_type = "video/mp4", description = "The bytes."),
         (status = 206, content_type = "video/mp4", description = "The range asked for."),
         (status = 304, description = "The client has these bytes."),
+        (status = 412, description = "The bytes are others than `If-Match` names."),
         (status = 416, description = "The range lies outside the bytes."), Refusals,
     )
 )]

@@ -46,7 +46,10 @@ pub struct EphemeralKey {
 /// Makes a key that stands for the caller's for 300 seconds, as often as it is used. It never has the scope admin.
 #[utoipa::path(
     post, path = "/auth/ephemeral-key", operation_id = "ephemeral_key", tag = "conduit",
-    responses((status = 200, body = EphemeralKey, description = "The key."), Refusals)
+    responses(
+        (status = 200, body = EphemeralKey, description = "The key."),
+        (status = 413, description = "The body, of which nothing is needed, is too large."), Refusals,
+    )
 )]
 pub async fn make(
     State(app): State<App>,

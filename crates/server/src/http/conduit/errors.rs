@@ -117,13 +117,22 @@ impl Refusal {
         }
     }
 
+    /// `detail` in A, which has no member for the one at fault: it comes first, unless Conduit's own words begin with it.
+    fn detail(&self) -> String {
+        match &self.param {
+            Some(param) if !names(&self.message, param) => format!("{param}: {}", self.message),
+            _ => self.message.clone(),
+        }
+    }
+
     /// The same response with a body in the words of the dialect. The path says which task was not found.
     pub fn told(self, dialect: Dialect, path: &str, response: Response) -> Response {
         let (parts, _) = response.into_parts();
         let message = match (self.title, dialect) {
             ("Task Not Found", Dialect::A) => format!("No task found with ID: {}", task_in(path)),
             ("Task Not Found", Dialect::B) => "The requested task was not found".to_owned(),
-            _ => self.message.clone(),
+            (_, Dialect::A) => self.detail(),
+            (_, Dialect::B) => self.message.clone(),
         };
         let (kind, body) = match dialect {
             Dialect::A => {
@@ -145,6 +154,14 @@ impl Refusal {
     }
 }
 
+/// Whether a message is in Conduit's own words, which begin with the member in title case: `File ID` for `file_id`. Ours
+/// begin in lower case.
+fn names(message: &str, param: &str) -> bool {
+    let word = message.split(' ').next().unwrap_or_default();
+    let start = param.get(..word.len());
+    message.starts_with(char::is_uppercase) && start.is_some_and(|start| start.eq_ignore_ascii_case(word))
+}
+
 /// Longest task id that is repeated to a client, in characters: it may be the client's own junk.
 const MAX_TASK_CHARS: usize = 50;
 
@@ -162,7 +179,7 @@ pub struct Problem {
     title: &'static str,
     /// The status of the response.
     status: u16,
-    /// What happened and what to do.
+    /// What happened and what to do. Where a member is at fault it comes first.
     detail: String,
     /// The code, as dialect B has it.
     code: &'static str,
@@ -190,25 +207,13 @@ pub struct ConduitErrorDetail {
     param: Option<String>,
 }
 
-/// What every route of Conduit's may refuse with, for the OpenAPI document.
+/// What every route of Conduit's may refuse with, for the OpenAPI document; `document` adds the bodies.
 #[derive(IntoResponses)]
 pub enum Refusals {
-    /// Invalid, or not possible. Below `/v1/conduit` as here, else as `ConduitProblem`.
+    /// Invalid, or not possible.
     #[response(status = 400)]
-    Invalid(ConduitError),
-    /// No key, or not a valid one.
-    #[response(status = 401)]
-    Unauthorized(ConduitError),
-    /// The key may not do this.
-    #[response(status = 403)]
-    Forbidden(ConduitError),
+    Invalid,
     /// Not there, or another project's.
-    #[response(status = 404, content_type = "application/problem+json")]
-    NotFound(Problem),
-    /// Too many requests with this key.
-    #[response(status = 429)]
-    TooMany(ConduitError),
-    /// Ask again as `Retry-After` says.
-    #[response(status = 503)]
-    Unavailable(ConduitError),
+    #[response(status = 404)]
+    NotFound,
 }

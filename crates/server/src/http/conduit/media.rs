@@ -75,7 +75,9 @@ pub struct MediaInfo {
         (status = 206, content_type = "video/mp4", description = "The range asked for."),
         (status = 304, description = "The client has these bytes."),
         (status = 404, description = "No such file, or it is no longer kept."),
+        (status = 412, description = "The bytes are others than `If-Match` names."),
         (status = 416, description = "The range lies outside the bytes."),
+        (status = 503, description = "Ask again as `Retry-After` says."),
     )
 )]
 pub async fn media(

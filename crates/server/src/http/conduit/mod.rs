@@ -7,6 +7,7 @@
 pub mod create;
 pub mod dialect;
 pub mod discovery;
+pub mod document;
 pub mod door;
 pub mod downloads;
 pub mod ephemeral;
@@ -27,6 +28,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
+use crate::http::openapi::operations_of;
 use dialect::Dialect;
 
 /// The routes of one dialect, below its prefix.
@@ -50,10 +52,8 @@ pub fn routes(dialect: Dialect) -> OpenApiRouter<App> {
         .routes(routes!(discovery::capabilities))
         .routes(routes!(ephemeral::make));
     // Both dialects have the same operations, and names of operations are unique.
-    for item in router.get_openapi_mut().paths.paths.values_mut() {
-        let operations = [&mut item.get, &mut item.post, &mut item.delete, &mut item.options];
-        operations.into_iter().flatten().for_each(|operation| name(operation, dialect));
-    }
+    let items = router.get_openapi_mut().paths.paths.values_mut();
+    items.flat_map(operations_of).for_each(|operation| name(operation, dialect));
     router
 }
 

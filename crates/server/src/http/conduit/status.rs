@@ -21,7 +21,7 @@ use crate::http::error::ApiError;
 use crate::http::videos::get::find;
 use crate::http::videos::wire;
 
-/// A task. Below `/v1` the members are in camelCase and null ones are there too.
+/// A task, as the video routes show it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ConduitTaskStatus)]
 pub struct TaskStatus {
@@ -41,13 +41,13 @@ pub struct TaskStatus {
     pub completed_at: Option<String>,
     /// Why it failed, or what it waits for.
     pub error: Option<String>,
-    /// What it made. Below `/v1` JSON as text.
+    /// What it made.
     #[schema(value_type = Option<VideoResult>)]
     pub result: Option<Value>,
-    /// `result` as text. Not below `/v1`.
+    /// `result` as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result_raw: Option<String>,
-    /// What it made. Below `/v1` only.
+    /// What it made.
     pub video_response: Option<VideoResult>,
 }
 

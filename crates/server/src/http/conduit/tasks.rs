@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 
 use super::dialect::{Dialect, Front};
 use super::errors::{Refusals, Trouble};
-use super::result::{old_text, result_of};
+use super::result::{VideoResult, old_text, result_of};
 use super::retry_cancel::{self, MAX_RETRIES, retries_of};
 use super::status::{error_of, updated_at};
 use super::task::{TaskId, TaskState, task_id};
@@ -38,7 +38,7 @@ const POLL_SECS: (i64, i64) = (1, 600);
 /// The wait of a poll that asks for none, in seconds.
 const USUAL_POLL_SECS: i64 = 300;
 
-/// A task, as the generic routes show it. Below `/v1` the members are in camelCase and null ones are there too.
+/// A task, as the generic routes show it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ConduitTask)]
 pub struct Task {
@@ -46,8 +46,7 @@ pub struct Task {
     /// Always `video_generation`.
     #[schema(value_type = String)]
     task_type: &'static str,
-    /// A word as on the video routes, but `timed_out`. Below `/v1` a number: 0 pending, 1 processing, 2 completed, 3 failed,
-    /// 4 cancelled, 5 timed out.
+    /// A word as on the video routes, but `timed_out`.
     #[schema(value_type = String)]
     state: Value,
     /// In ISO 8601.
@@ -55,7 +54,7 @@ pub struct Task {
     updated_at: String,
     completed_at: Option<String>,
     /// As on the video routes.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<VideoResult>)]
     result: Option<Value>,
     error: Option<String>,
     /// The client's own pairs. Never its key, never headers of its webhooks.

@@ -23,6 +23,7 @@ use crate::config::Kept;
 use crate::config::storage::Redirect;
 use crate::http::auth::sha256;
 use crate::http::error::{ApiError, ErrorBody, ErrorCode};
+use crate::http::schemas::BytesSchema;
 
 /// What is served: bytes in the store or in memory, and what describes them.
 struct Thing {
@@ -51,14 +52,20 @@ enum Source {
         ("If-None-Match" = Option<String>, Header, description = "304 where the bytes are these."),
     ),
     responses(
-        (status = 200, content_type = "video/mp4", description = "The bytes.", headers(
+        (status = 200, content(
+            (BytesSchema = "video/mp4"), (BytesSchema = "image/webp"), (BytesSchema = "image/jpeg"),
+        ), description = "The bytes.", headers(
             ("ETag" = String, description = "SHA-256 of the bytes."),
             ("Accept-Ranges" = String, description = "`bytes`."),
         )),
-        (status = 206, content_type = "video/mp4", description = "The range asked for."),
+        (status = 206, content(
+            (BytesSchema = "video/mp4"), (BytesSchema = "image/webp"), (BytesSchema = "image/jpeg"),
+        ), description = "The range asked for."),
         (status = 302, description = "`Location` is where the bytes are, for a while, where the server is set up so."),
         (status = 304, description = "The client has these bytes."),
-        (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 400, body = ErrorBody, description = "A parameter is none, or cannot be read."),
+        (status = 403, body = ErrorBody, description = "The key may not do this, or the link is over or none of ours."),
+        (status = 404, body = ErrorBody),
         (status = 409, body = ErrorBody, description = "Not completed, and no late result is there."),
         (status = 410, body = ErrorBody, description = "The bytes are no longer kept."),
         (status = 412, body = ErrorBody), (status = 416, body = ErrorBody),

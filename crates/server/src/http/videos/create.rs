@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::http::auth::{Caller, Writer};
 use crate::http::body;
 use crate::http::error::{ApiError, ErrorBody, ErrorCode};
+use crate::http::schemas::{DollarAmountSchema, InputReferenceSchema, WholeNumberSchema};
 
 /// How often a create whose commit is unknown is repeated, with the same id, before the client is told to.
 const MAX_CREATE_TRIES: usize = 3;
@@ -33,15 +34,14 @@ pub struct CreateVideoSchema {
     prompt: String,
     /// A model of GET /v1/models; the first configured one if absent.
     model: Option<String>,
-    /// Length in seconds, as a string or a whole number.
-    #[schema(value_type = Option<String>, example = "4")]
+    /// Length in seconds, 1 to 3600; the model says which it makes.
+    #[schema(value_type = Option<WholeNumberSchema>)]
     seconds: Option<String>,
     /// WIDTHxHEIGHT in pixels.
     #[schema(example = "1280x720")]
     size: Option<String>,
-    /// A picture to start from: a file part, or an object with `image_url` (http, https or data URL) or `file_id` (of an
-    /// upload).
-    #[schema(value_type = Option<Object>)]
+    /// A picture to start from.
+    #[schema(value_type = Option<InputReferenceSchema>)]
     input_reference: Option<serde_json::Value>,
     /// Up to 16 pairs of strings: keys to 64, values to 512 characters.
     #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
@@ -55,8 +55,8 @@ pub struct CreateVideoSchema {
     /// Higher goes first: -100 to 100.
     #[schema(minimum = -100, maximum = 100)]
     priority: Option<i16>,
-    /// All attempts together may cost at most this many dollars: a number, or a decimal as a string.
-    #[schema(value_type = Option<f64>, example = 0.5)]
+    /// All attempts together may cost at most this many dollars.
+    #[schema(value_type = Option<DollarAmountSchema>)]
     max_cost_usd: Option<serde_json::Value>,
     /// For the route's provider, which checks it.
     #[schema(value_type = Option<Object>)]
@@ -76,8 +76,7 @@ pub struct CreateVideoSchema {
         (status = 400, body = ErrorBody, description = "Invalid, or unsupported by the model; nothing was paid."),
         (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
         (status = 409, body = ErrorBody, description = "The idempotency key was used for other fields."),
-        (status = 413, body = ErrorBody), (status = 415, body = ErrorBody), (status = 429, body = ErrorBody),
-        (status = 503, body = ErrorBody), (status = 507, body = ErrorBody),
+        (status = 507, body = ErrorBody),
     )
 )]
 pub async fn create(State(app): State<App>, Writer(caller): Writer, request: Request) -> Result<Response, ApiError> {

@@ -13,6 +13,7 @@ use super::wire::Video;
 use crate::app::App;
 use crate::http::auth::Writer;
 use crate::http::error::{ApiError, ErrorBody, ErrorCode};
+use crate::http::schemas::DollarAmountSchema;
 
 /// The members of a remix, for the OpenAPI document; `fields` decodes them.
 #[derive(ToSchema)]
@@ -34,7 +35,7 @@ pub struct RemixVideoSchema {
     #[schema(minimum = -100, maximum = 100)]
     priority: Option<i16>,
     /// All attempts together may cost at most this many dollars.
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<DollarAmountSchema>)]
     max_cost_usd: Option<serde_json::Value>,
 }
 
@@ -55,8 +56,7 @@ pub struct RemixVideoSchema {
         (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
         (status = 409, body = ErrorBody, description = "Not completed, or the idempotency key was used otherwise."),
         (status = 410, body = ErrorBody, description = "Its bytes are no longer kept, and the model needs them."),
-        (status = 413, body = ErrorBody), (status = 415, body = ErrorBody), (status = 429, body = ErrorBody),
-        (status = 503, body = ErrorBody), (status = 507, body = ErrorBody),
+        (status = 507, body = ErrorBody),
     )
 )]
 pub async fn remix(

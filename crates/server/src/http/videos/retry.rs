@@ -18,7 +18,8 @@ use crate::http::error::{ApiError, ErrorBody, ErrorCode};
     post, path = "/v1/videos/{id}/retry", operation_id = "retry_video", tag = "videos",
     params(("id" = String, Path, description = "The video.")),
     responses(
-        (status = 200, body = Video), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 200, body = Video),
+        (status = 400, body = ErrorBody, description = "Another attempt could cost more than `max_cost_usd` allows."),
         (status = 404, body = ErrorBody), (status = 409, body = ErrorBody, description = "Neither failed nor canceled."),
     )
 )]

@@ -22,9 +22,14 @@ pub struct UpdateEndpointSchema {
     url: Option<String>,
     /// The types that are sent; `["*"]` for every type.
     events: Option<Vec<String>>,
+    /// The same, as the official SDKs call it; one of them may be there.
+    event_types: Option<Vec<String>>,
     /// Your words; an empty string removes them.
     #[schema(max_length = 256)]
     description: Option<String>,
+    /// The same, as the official SDKs call it; one of them may be there.
+    #[schema(max_length = 256)]
+    name: Option<String>,
     /// `enabled` or `disabled`.
     #[schema(example = "disabled")]
     status: Option<String>,

@@ -23,9 +23,14 @@ pub struct CreateEndpointSchema {
     url: String,
     /// The types that are sent. Every type, also those of later versions, if absent or `["*"]`.
     events: Option<Vec<String>>,
+    /// The same, as the official SDKs call it; one of them may be there.
+    event_types: Option<Vec<String>>,
     /// Your words, to 256 characters.
     #[schema(max_length = 256)]
     description: Option<String>,
+    /// The same, as the official SDKs call it; one of them may be there.
+    #[schema(max_length = 256)]
+    name: Option<String>,
 }
 
 /// Makes a webhook endpoint. Its secret is shown in this answer and after a rotation only.

@@ -2,6 +2,7 @@
 //! of the checklist that a compatible server has to pass; `d` marks a defect of Conduit's that is not copied.
 
 mod create;
+mod documented;
 mod errors;
 mod files;
 mod life;

@@ -106,6 +106,14 @@ async fn without_keys_no_page_of_another_site_listens() {
         let refused = code(plain(&server, "/v1/events/ws").anonymous().header("origin", strange)).await;
         assert_eq!(refused, (403, "origin_refused".to_owned()), "{strange}");
     }
+    for (name, strange) in [("origin", "https://example.com"), ("host", "rebound.example.com")] {
+        let refused = code(server.post("/v1/videos").anonymous().header(name, strange).json(&tiny("a page's"))).await;
+        assert_eq!(refused, (403, "origin_refused".to_owned()), "{name}: {strange}");
+        let refused = code(server.get("/v1/videos").anonymous().header(name, strange)).await;
+        assert_eq!(refused, (403, "origin_refused".to_owned()), "{name}: {strange}");
+    }
+    assert_eq!(server.get("/v1/videos").anonymous().header("host", "localhost:1").send().await.unwrap().status(), 200);
+    assert_eq!(server.get("/v1/videos").anonymous().header("origin", &own).send().await.unwrap().status(), 200);
     let mut request = handshake(&server, "/v1/events/ws");
     request.headers_mut().remove("authorization");
     Socket::try_open(&server, request.clone()).await.unwrap();
