@@ -11,6 +11,8 @@ use crate::fleet::until;
 
 /// Longest time for one request: a frozen node never answers.
 const REQUEST: Duration = Duration::from_secs(4);
+/// Longest time for a whole video: it may be large, and the machine busy.
+const CONTENT: Duration = Duration::from_secs(60);
 /// Longest time until a create is acknowledged.
 const CREATE_BOUND: Duration = Duration::from_secs(90);
 
@@ -96,10 +98,10 @@ impl Client {
         Some(self.get(&format!("/v1/videos/{id}")).await?["state"].as_str()?.to_owned())
     }
 
-    /// The bytes of a finished video.
-    pub async fn content(&self, id: &str) -> Option<Vec<u8>> {
+    /// The bytes of a finished video, or why there are none.
+    pub async fn content(&self, id: &str) -> Result<Vec<u8>, String> {
         let request = self.http.get(format!("{}/v1/videos/{id}/content", self.url())).bearer_auth(ADMIN_KEY);
-        let answer = request.send().await.ok()?.error_for_status().ok()?;
-        Some(answer.bytes().await.ok()?.to_vec())
+        let bytes = async { request.timeout(CONTENT).send().await?.error_for_status()?.bytes().await };
+        bytes.await.map(|bytes| bytes.to_vec()).map_err(|error| format!("{error:?}"))
     }
 }
