@@ -96,7 +96,7 @@ pub(crate) struct Executor {
     /// Idle work to be given back by the next look: looks are the only ones that take news, so none falls between.
     returns: BTreeMap<WorkKey, (Timestamp, Place)>,
     /// Own work whose news may have been lost on the way: to be read again, some of it by each look.
-    doubted: Vec<WorkKey>,
+    to_reread: Vec<WorkKey>,
     wake: Arc<Notify>,
     looking: bool,
     /// The queue may hold more than was taken.
@@ -153,7 +153,7 @@ impl Executor {
             senders: HashMap::new(),
             batches,
             returns: BTreeMap::new(),
-            doubted: Vec::new(),
+            to_reread: Vec::new(),
             wake,
             looking: false,
             hungry: false,

@@ -80,20 +80,7 @@ pub(crate) async fn perform(context: &Context, mut task: Task) -> Done {
     let own = (keys != Idempotency::None).then_some(attempt.nonce);
     let ended = Some(attempt.sender());
     let (job, attempt) = (task.work.job, attempt.n);
-    record(
-        context,
-        EvidenceRecord {
-            job,
-            attempt,
-            nonce: own,
-            ended,
-            evidence,
-            by_resemblance: false,
-            exchanges,
-            wake: Wake::Others,
-        },
-    )
-    .await;
+    record(context, EvidenceRecord { nonce: own, ended, ..testimony(job, attempt, evidence, exchanges) }).await;
     let input = Input::Fold(budget(context, &task));
     decide(context, task, input, Vec::new()).await
 }
@@ -207,21 +194,9 @@ async fn open(context: &Context, task: &mut Task, limits: AttemptLimits, attempt
             tracing::warn!(job.id = %task.work.job, %error, "the intent was not confirmed, nothing is sent");
             // This execution knows that it did not send: if the row is there after all, that settles it.
             let evidence = Evidence::NotAccepted(not_sent("the intent was not confirmed in time"));
-            let (job, nonce, ended, exchanges) = (task.work.job, Some(sender.nonce), Some(sender), Vec::new());
-            record(
-                context,
-                EvidenceRecord {
-                    job,
-                    attempt: n,
-                    nonce,
-                    ended,
-                    evidence,
-                    by_resemblance: false,
-                    exchanges,
-                    wake: Wake::Others,
-                },
-            )
-            .await;
+            let (nonce, ended) = (Some(sender.nonce), Some(sender));
+            let said = EvidenceRecord { nonce, ended, ..testimony(task.work.job, n, evidence, Vec::new()) };
+            record(context, said).await;
             match reload(context, task).await {
                 Committed::Gone => Opened::Gone,
                 Committed::Applied | Committed::Changed => Opened::Changed,
@@ -295,7 +270,7 @@ pub(crate) async fn testify(
     evidence: Evidence,
     exchanges: Vec<Exchange>,
 ) {
-    record(context, found(job, attempt, evidence, exchanges)).await;
+    record(context, testimony(job, attempt.n, evidence, exchanges)).await;
 }
 
 /// The same of what merely resembles it.
@@ -306,11 +281,12 @@ pub(crate) async fn testify_by_resemblance(
     evidence: Evidence,
     exchanges: Vec<Exchange>,
 ) {
-    record(context, EvidenceRecord { by_resemblance: true, ..found(job, attempt, evidence, exchanges) }).await;
+    record(context, EvidenceRecord { by_resemblance: true, ..testimony(job, attempt.n, evidence, exchanges) }).await;
 }
 
-fn found(job: JobId, attempt: &Attempt, evidence: Evidence, exchanges: Vec<Exchange>) -> EvidenceRecord {
-    let (attempt, wake) = (attempt.n, Wake::Others);
+/// Anyone's word.
+fn testimony(job: JobId, attempt: AttemptNo, evidence: Evidence, exchanges: Vec<Exchange>) -> EvidenceRecord {
+    let wake = Wake::Others;
     EvidenceRecord { job, attempt, nonce: None, ended: None, evidence, by_resemblance: false, exchanges, wake }
 }
 

@@ -43,7 +43,7 @@ use crate::probe::Mp4Probe;
 use crate::webhooks::{Sender, WebhookClient};
 
 pub use accounts::{Secrets, Wired, secrets, wire};
-pub use keys::{ADMIN_KEY_FILE, admin_key, secret_key};
+pub use keys::{ADMIN_KEY_FILE, SECRET_KEY_FILE, admin_key, secret_key};
 pub use retention::{STRANGE, WiredRetention, retention};
 pub use storage::claim;
 

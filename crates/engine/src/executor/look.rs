@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Look {
     /// What was found, also where an error ended the look: who is told of news is told once.
     claims: Vec<Claim>,
-    /// Doubted work as it is, and how much was asked for.
+    /// Own work that was read again, and how much was asked for.
     reread: (Vec<Claim>, usize),
     /// What ended it half-way.
     error: Option<StoreError>,
@@ -53,9 +53,9 @@ impl Executor {
             self.adopt_at = now + ADOPT_EVERY;
         }
         let returns = self.take_returns();
-        let doubted: Vec<_> = self.doubted.iter().rev().take(self.config().acquire_batch).copied().collect();
+        let to_reread: Vec<_> = self.to_reread.iter().rev().take(self.config().acquire_batch).copied().collect();
         let context = self.context.clone();
-        let asked = Asked { wanted, known: adopt.then_some(known), returns, doubted };
+        let asked = Asked { wanted, known: adopt.then_some(known), returns, to_reread };
         self.calls.spawn(async move { Message::Look(look(&context, asked).await) });
     }
 
@@ -127,9 +127,9 @@ impl Executor {
         let now = self.now();
         self.hungry = look.hungry.unwrap_or(self.hungry);
         let (reread, asked) = look.reread;
-        self.doubted.truncate(self.doubted.len().saturating_sub(asked));
+        self.to_reread.truncate(self.to_reread.len().saturating_sub(asked));
         if look.lost_news {
-            self.doubted = self.owned.fences().into_iter().map(|(work, _)| work).collect();
+            self.to_reread = self.owned.fences().into_iter().map(|(work, _)| work).collect();
         }
         let changed = reread.into_iter().filter(|claim| self.is_changed(claim));
         let claims: Vec<Claim> = look.claims.into_iter().chain(changed).collect();
@@ -141,7 +141,7 @@ impl Executor {
                 tracing::warn!(%error, "work could not be looked for");
                 self.adopt_at = now + self.config().look_interval;
             }
-            None if look.more || !self.doubted.is_empty() => self.look_at = now,
+            None if look.more || !self.to_reread.is_empty() => self.look_at = now,
             None => {}
         }
     }
@@ -179,7 +179,7 @@ struct Asked {
     known: Option<Vec<(WorkKey, Fence)>>,
     returns: Vec<Release>,
     /// Own work to be read again.
-    doubted: Vec<WorkKey>,
+    to_reread: Vec<WorkKey>,
 }
 
 impl Look {
@@ -197,16 +197,16 @@ impl Look {
 
     /// Own work that was woken, due work nobody owns, and, if asked, own work nobody here remembers.
     async fn ask(&mut self, context: &Context, asked: Asked) -> Result<(), StoreError> {
-        let Asked { wanted, known, returns, doubted } = asked;
+        let Asked { wanted, known, returns, to_reread } = asked;
         let store = &context.parts.store;
         let batch = context.parts.config.acquire_batch;
         for rows in returns.chunks(RELEASE_BATCH) {
             store.release(context.executor, rows.to_vec()).await?;
         }
         self.ask_news(context).await?;
-        if !doubted.is_empty() {
-            let count = doubted.len();
-            self.reread = (store.claims(context.executor, doubted).await?, count);
+        if !to_reread.is_empty() {
+            let count = to_reread.len();
+            self.reread = (store.claims(context.executor, to_reread).await?, count);
         }
         if let Some(known) = known {
             let owned = store.owned(context.executor).await?;

@@ -42,8 +42,6 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-/// The secret key's file in the data directory.
-const SECRET_KEY_FILE: &str = "secret.key";
 /// Time for the answer of one account.
 const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Further from the database's clock than this is worth a word, in milliseconds.
@@ -316,7 +314,8 @@ async fn policies(config: &Config, opened: &Opened, report: &mut Report) {
 
 /// The secret key; `None` where the next start makes it.
 fn secret_key(config: &Config) -> Option<Result<[u8; 32], StartError>> {
-    let made = config.general.secret_key.is_none() && is_missing(&config.general.data_dir.join(SECRET_KEY_FILE));
+    let made =
+        config.general.secret_key.is_none() && is_missing(&config.general.data_dir.join(wiring::SECRET_KEY_FILE));
     (!made).then(|| wiring::secret_key(config))
 }
 

@@ -20,7 +20,7 @@ use crate::config::secret::Secret;
 /// The admin key's file in the data directory.
 pub const ADMIN_KEY_FILE: &str = "admin.key";
 /// The signing key's file in the data directory.
-const SECRET_KEY_FILE: &str = "secret.key";
+pub const SECRET_KEY_FILE: &str = "secret.key";
 /// Least length of an admin key, in characters.
 const MIN_ADMIN_KEY_CHARS: usize = 16;
 /// Least length of a signing key that is no hex, in characters.

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use longtake_core::artifact::{ArtifactError, ArtifactKey, ArtifactStore, LinkAnswer};
-use longtake_core::id::{AttemptNo, Fence, JobId, ProjectId};
+use longtake_core::artifact::{ArtifactError, ArtifactStore, LinkAnswer};
 use longtake_store::artifacts::bucket::BucketArtifacts;
 use longtake_testing::azure::{ACCOUNT, CONTAINER, TestAzure};
 use longtake_testing::proxy::{Behaviour, Proxy};
 use longtake_testing::wait_until;
 
+use crate::artifact_buckets::{lists_only_what_is_ours, reads_on_where_it_broke_off};
 use crate::artifact_suite::{all_of, azure_options, container, key, pattern, put};
 
 const BOUND: Duration = Duration::from_secs(20);
@@ -68,37 +68,21 @@ async fn a_completion_that_comes_late_brings_no_old_bytes_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_ours_is_never_listed() {
     let azure = TestAzure::start();
-    let ours = ArtifactKey::output(ProjectId(1), JobId::from_bytes([1; 16]), AttemptNo(1), 0, Fence(1));
-    let store = container(&azure);
-    put(&store, ours.as_str(), b"x").await;
-    azure.put("our/prefix/1/00/report.csv", b"another's");
-    azure.put(&format!("our/prefix-2/{}", ours.as_str()), b"another's");
-    assert!(store.older_than(Duration::ZERO, None, 100).await.is_err(), "nobody said whose it is");
-    assert!(store.belongs_to("a").await.unwrap());
-    assert!(!container(&azure).belongs_to("b").await.unwrap());
-    assert_eq!(store.older_than(Duration::ZERO, None, 100).await.unwrap(), std::slice::from_ref(&ours));
-    let whole = BucketArtifacts::open(&azure_options(&azure.url(), &format!("az://{CONTAINER}"))).unwrap();
-    assert!(whole.belongs_to("a").await.unwrap());
-    assert!(whole.older_than(Duration::ZERO, None, 100).await.unwrap().is_empty(), "none has the shape of a key");
-    put(&whole, ours.as_str(), b"x").await;
-    assert_eq!(whole.older_than(Duration::ZERO, None, 100).await.unwrap(), [ours]);
+    let open = |prefix: &str| {
+        BucketArtifacts::open(&azure_options(&azure.url(), &format!("az://{CONTAINER}{prefix}"))).unwrap()
+    };
+    lists_only_what_is_ours(open, |key, bytes| azure.put(key, bytes)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_goes_on_where_it_broke_off_unless_it_is_another_object() {
     let azure = TestAzure::start();
-    let bytes = pattern(1 << 20);
     let proxy = Proxy::start(azure.address());
     let store = through(&proxy);
-    put(&store, "1/a", &bytes).await;
-    // Each connection dies after a megabyte, so four times for four of them.
-    proxy.set(Behaviour { cut_after_received: Some(1_100_000), ..Behaviour::default() });
-    proxy.cut_all();
-    assert!(all_of(&store, "1/a").await == bytes);
-    assert!(proxy.accepted() >= 4, "{}", proxy.accepted());
+    reads_on_where_it_broke_off(&store, &proxy).await;
     let mut stream = store.stream(&key("1/a"), 0..u64::MAX).await.unwrap();
     assert!(stream.try_next().await.unwrap().is_some());
-    put(&container(&azure), "1/a", &bytes).await;
+    put(&container(&azure), "1/a", &pattern(1 << 20)).await;
     let rest: Result<Vec<Bytes>, _> = stream.try_collect().await;
     assert!(rest.is_err(), "half of one and half of another");
     proxy.set(Behaviour { reset: true, ..Behaviour::default() });

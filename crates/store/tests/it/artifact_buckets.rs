@@ -39,24 +39,31 @@ async fn a_writer_that_is_dropped_leaves_no_parts() {
     assert_eq!(s3.parts(), 0, "a finished object has no parts left");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_ours_is_never_listed() {
-    let s3 = TestS3::start();
+/// Of a bucket with files of others, below a prefix of ours (`our/prefix`), beside it and where there is none.
+pub async fn lists_only_what_is_ours(open: impl Fn(&str) -> BucketArtifacts, put_past_us: impl Fn(&str, &[u8])) {
     let ours = ArtifactKey::output(ProjectId(1), JobId::from_bytes([1; 16]), AttemptNo(1), 0, Fence(1));
-    let (store, other) = (bucket(&s3), options(&s3.url(), &format!("s3://{BUCKET}/our/prefix-2")));
+    let store = open("/our/prefix");
     put(&store, ours.as_str(), b"x").await;
-    put(&BucketArtifacts::open(&other).unwrap(), ours.as_str(), b"x").await;
-    s3.put("our/prefix/1/00/report.csv", b"another's");
-    s3.put("our/prefix/notes.txt", b"another's");
-    s3.put("else/1/01/video_1", b"another's");
+    put(&open("/our/prefix-2"), ours.as_str(), b"x").await;
+    put_past_us("our/prefix/1/00/report.csv", b"another's");
+    put_past_us("our/prefix/notes.txt", b"another's");
+    put_past_us("else/1/01/video_1", b"another's");
     assert!(store.older_than(Duration::ZERO, None, 100).await.is_err(), "nobody said whose it is");
     assert!(store.belongs_to("a").await.unwrap());
     assert_eq!(store.older_than(Duration::ZERO, None, 100).await.unwrap(), std::slice::from_ref(&ours));
-    let whole = BucketArtifacts::open(&options(&s3.url(), &format!("s3://{BUCKET}"))).unwrap();
+    assert!(!open("/our/prefix").belongs_to("b").await.unwrap());
+    let whole = open("");
     assert!(whole.belongs_to("a").await.unwrap());
     assert!(whole.older_than(Duration::ZERO, None, 100).await.unwrap().is_empty(), "none has the shape of a key");
     put(&whole, ours.as_str(), b"x").await;
     assert_eq!(whole.older_than(Duration::ZERO, None, 100).await.unwrap(), [ours]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_ours_is_never_listed() {
+    let s3 = TestS3::start();
+    let open = |prefix: &str| BucketArtifacts::open(&options(&s3.url(), &format!("s3://{BUCKET}{prefix}"))).unwrap();
+    lists_only_what_is_ours(open, |key, bytes| s3.put(key, bytes)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,18 +79,22 @@ async fn a_place_belongs_to_one_installation() {
     assert_eq!(s3.objects(), ["our/prefix/longtake-installation.txt"]);
 }
 
+/// Puts `1/a`, and reads it over connections that die after a megabyte each: four times for four of them.
+pub async fn reads_on_where_it_broke_off(store: &BucketArtifacts, proxy: &Proxy) {
+    let bytes = pattern(1 << 20);
+    put(store, "1/a", &bytes).await;
+    proxy.set(Behaviour { cut_after_received: Some(1_100_000), ..Behaviour::default() });
+    proxy.cut_all();
+    assert!(all_of(store, "1/a").await == bytes);
+    assert!(proxy.accepted() >= 4, "{}", proxy.accepted());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_goes_on_where_it_broke_off() {
     let s3 = TestS3::start();
-    let bytes = pattern(1 << 20);
     let proxy = Proxy::start(s3.address());
     let store = through(&proxy);
-    put(&store, "1/a", &bytes).await;
-    // Each connection dies after a megabyte, so four times for four of them.
-    proxy.set(Behaviour { cut_after_received: Some(1_100_000), ..Behaviour::default() });
-    proxy.cut_all();
-    assert!(all_of(&store, "1/a").await == bytes);
-    assert!(proxy.accepted() >= 4, "{}", proxy.accepted());
+    reads_on_where_it_broke_off(&store, &proxy).await;
     proxy.set(Behaviour { cut_after_received: Some(100), ..Behaviour::default() });
     proxy.cut_all();
     let read = store.read(&key("1/a"), 0..4_000_000).await;
